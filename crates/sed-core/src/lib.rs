@@ -1,0 +1,33 @@
+//! Losses, re-weighting and the detector interface of Scale-Equivalent Distillation (SED).
+//!
+//! SED trains an object detector from a few labeled and many unlabeled images
+//! (Guo et al., *Scale-Equivalent Distillation for Semi-Supervised Object Detection*, CVPR 2022).
+//! An unlabeled image is seen three times, in one geometry: by an averaged teacher, by the student,
+//! and by the same student at half size. The student learns to agree with itself across the two
+//! sizes and with the teacher, on every anchor and without a threshold.
+//!
+//! The crate works on plain tensors, so a detector that knows nothing of the other crates of this
+//! workspace can use it:
+//!
+//! - [`losses`]: focal loss, scale consistency, self-distillation, box losses.
+//! - [`reweight`]: the weight of each anchor by the inconsistency of two predictions.
+//! - [`objective`]: the total loss `L_sup + (n_u / n_s)·(λ_s·L_scale + λ_d·L_distill)`.
+//! - [`ops`]: box arithmetic and non-maximum suppression.
+//! - [`pyramid`]: the grids of a feature pyramid and their pairing between two image sizes.
+//! - [`detector`]: the trait through which a trainer drives any detector.
+//!
+//! Each item says whether its formula is the paper's or this project's design.
+
+pub mod detector;
+pub mod losses;
+pub mod objective;
+pub mod ops;
+pub mod pyramid;
+pub mod reweight;
+pub mod structures;
+
+pub use detector::Detector;
+pub use structures::{
+    ClassActivation, DetectionLoss, Detections, ImageBatch, ImageSize, Predictions, StageViews, Targets,
+    ViewPair, Views,
+};

@@ -1,0 +1,1 @@
+//! The losses of detection and of Scale-Equivalent Distillation.

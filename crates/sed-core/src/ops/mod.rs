@@ -1,0 +1,1 @@
+//! Box arithmetic and non-maximum suppression.

@@ -1,0 +1,124 @@
+use burn::tensor::Tensor;
+
+/// Height and width in pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImageSize {
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+}
+
+impl ImageSize {
+    /// A size of `height` rows and `width` columns.
+    pub fn new(height: usize, width: usize) -> Self {
+        Self { height, width }
+    }
+
+    /// The size after halving both sides, rounded up.
+    pub fn halved(self) -> Self {
+        Self::new(self.height.div_ceil(2), self.width.div_ceil(2))
+    }
+}
+
+/// Images of one batch, padded at the bottom and the right to a common size.
+///
+/// Pixels are RGB in `[0, 1]`; a detector applies its own normalisation.
+#[derive(Debug, Clone)]
+pub struct ImageBatch {
+    /// `[N, 3, H, W]`.
+    pub pixels: Tensor<4>,
+    /// The part of each image that is not padding; `N` entries, each within `H × W`.
+    pub sizes: Vec<ImageSize>,
+}
+
+impl ImageBatch {
+    /// A batch with the valid size of each image.
+    ///
+    /// # Panics
+    ///
+    /// If `sizes` has not one entry an image, or an entry exceeds the tensor.
+    pub fn new(pixels: Tensor<4>, sizes: Vec<ImageSize>) -> Self {
+        let [n, _, height, width] = pixels.dims();
+        assert_eq!(sizes.len(), n, "ImageBatch: {n} images but {} sizes", sizes.len());
+        for size in &sizes {
+            assert!(
+                size.height <= height && size.width <= width,
+                "ImageBatch: an image of {}×{} in a batch of {height}×{width}",
+                size.height,
+                size.width
+            );
+        }
+        Self { pixels, sizes }
+    }
+
+    /// A batch without padding: each image fills the tensor.
+    pub fn unpadded(pixels: Tensor<4>) -> Self {
+        let [n, _, height, width] = pixels.dims();
+        Self::new(pixels, vec![ImageSize::new(height, width); n])
+    }
+
+    /// The number of images.
+    pub fn len(&self) -> usize {
+        self.sizes.len()
+    }
+
+    /// Whether the batch holds no image.
+    pub fn is_empty(&self) -> bool {
+        self.sizes.is_empty()
+    }
+
+    /// Height and width of the tensor, padding included.
+    pub fn padded_size(&self) -> ImageSize {
+        let [_, _, height, width] = self.pixels.dims();
+        ImageSize::new(height, width)
+    }
+
+    /// The same images at half size: the mean of each 2×2 block of pixels.
+    ///
+    /// Averaging keeps the two pixel grids aligned: pixel `(i, j)` of the result covers exactly
+    /// the pixels `(2i, 2j) … (2i+1, 2j+1)`. Taking every second pixel would shift the grid by
+    /// half a pixel. (Our design; the paper only asks for a smaller view.)
+    ///
+    /// # Panics
+    ///
+    /// If height or width of the tensor is odd.
+    pub fn halved(&self) -> Self {
+        let ImageSize { height, width } = self.padded_size();
+        assert!(
+            height.is_multiple_of(2) && width.is_multiple_of(2),
+            "ImageBatch::halved: {height}×{width} has an odd side"
+        );
+        let pixels =
+            burn::tensor::module::avg_pool2d(self.pixels.clone(), [2, 2], [2, 2], [0, 0], true, false);
+        Self::new(pixels, self.sizes.iter().map(|size| size.halved()).collect())
+    }
+}
+
+/// The three views of a batch of unlabeled images, in one geometry.
+#[derive(Debug, Clone)]
+pub struct Views {
+    /// `X_w`, weakly augmented, for the teacher.
+    pub weak: ImageBatch,
+    /// `X`, strongly augmented, for the student.
+    pub strong: ImageBatch,
+    /// `X̂`, the strong view at half size, for the student.
+    pub half: ImageBatch,
+}
+
+impl Views {
+    /// The weak and the strong view, the latter also at half size.
+    ///
+    /// # Panics
+    ///
+    /// If the two views differ in shape, or a side is odd.
+    pub fn new(weak: ImageBatch, strong: ImageBatch) -> Self {
+        assert_eq!(
+            weak.pixels.dims(),
+            strong.pixels.dims(),
+            "Views: the weak and the strong view differ in shape"
+        );
+        let half = strong.halved();
+        Self { weak, strong, half }
+    }
+}

@@ -1,0 +1,3 @@
+//! Detectors on Burn.
+
+pub mod ops;

@@ -1,0 +1,79 @@
+//! The convolution that every layer of this crate uses.
+
+use burn::{
+    config::Config,
+    module::{Module, Param},
+    nn::Initializer,
+    tensor::{Device, Tensor, module::conv2d as burn_conv2d, ops::ConvOptions},
+};
+
+/// Configuration of a [`Conv2d`] with a square kernel.
+#[derive(Config, Debug)]
+pub struct Conv2dConfig {
+    /// Channels of the input.
+    pub in_channels: usize,
+    /// Channels of the output.
+    pub out_channels: usize,
+    /// Side of the kernel.
+    pub kernel_size: usize,
+    /// Distance between two positions of the kernel.
+    #[config(default = 1)]
+    pub stride: usize,
+    /// Zeros added on each side of the input.
+    #[config(default = 0)]
+    pub padding: usize,
+    /// Whether a bias is added.
+    #[config(default = true)]
+    pub bias: bool,
+    /// How the weight starts; the bias starts at 0.
+    #[config(default = "Initializer::KaimingNormal { gain: 1.4142135623730951, fan_out_only: true }")]
+    pub initializer: Initializer,
+}
+
+/// A 2D convolution, `[N, in, H, W]` to `[N, out, H', W']` with
+/// `H' = (H + 2·padding − kernel) / stride + 1`.
+#[derive(Module, Debug)]
+pub struct Conv2d {
+    /// `[out, in, k, k]`.
+    pub weight: Param<Tensor<4>>,
+    /// `[out]`.
+    pub bias: Option<Param<Tensor<1>>>,
+    #[module(skip)]
+    stride: usize,
+    #[module(skip)]
+    padding: usize,
+}
+
+impl Conv2dConfig {
+    /// The layer, on `device`.
+    pub fn init(&self, device: &Device) -> Conv2d {
+        let k = self.kernel_size;
+        let (fan_in, fan_out) = (self.in_channels * k * k, self.out_channels * k * k);
+        let weight = self.initializer.init_with(
+            [self.out_channels, self.in_channels, k, k],
+            Some(fan_in),
+            Some(fan_out),
+            device,
+        );
+        let bias = self.bias.then(|| Initializer::Zeros.init([self.out_channels], device));
+        Conv2d { weight, bias, stride: self.stride, padding: self.padding }
+    }
+}
+
+impl Conv2d {
+    /// `[N, in, H, W]` to `[N, out, H', W']`.
+    pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+        conv2d(input, self.weight.val(), self.bias.as_ref().map(Param::val), self.stride, self.padding)
+    }
+}
+
+/// The convolution of `input` `[N, in, H, W]` with `weight` `[out, in, k, k]`.
+pub fn conv2d(
+    input: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    stride: usize,
+    padding: usize,
+) -> Tensor<4> {
+    burn_conv2d(input, weight, bias, ConvOptions::new([stride, stride], [padding, padding], [1, 1], 1))
+}

@@ -1,0 +1,3 @@
+//! Tensor operations that the layers are made of.
+
+pub mod conv2d;
