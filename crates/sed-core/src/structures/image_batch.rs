@@ -1,4 +1,4 @@
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, module::avg_pool2d, ops::AvgPoolOptions};
 
 /// Height and width in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,8 +89,7 @@ impl ImageBatch {
             height.is_multiple_of(2) && width.is_multiple_of(2),
             "ImageBatch::halved: {height}×{width} has an odd side"
         );
-        let pixels =
-            burn::tensor::module::avg_pool2d(self.pixels.clone(), [2, 2], [2, 2], [0, 0], true, false);
+        let pixels = avg_pool2d(self.pixels.clone(), AvgPoolOptions::new([2, 2]));
         Self::new(pixels, self.sizes.iter().map(|size| size.halved()).collect())
     }
 }
