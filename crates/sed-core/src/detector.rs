@@ -13,6 +13,10 @@ pub trait Detector: Module + core::fmt::Display + 'static {
     /// The number of classes, background not counted.
     fn num_classes(&self) -> usize;
 
+    /// The names of its stages, as they appear in the losses and in logs: `["head"]` for a one-stage
+    /// detector, `["rpn", "roi"]` for a two-stage one.
+    fn stages(&self) -> &'static [&'static str];
+
     /// Height and width of a batch must be multiples of this, so that the grids of an image and of
     /// its half-size view coincide level by level: twice the coarsest stride
     /// (128 for a pyramid up to P7, of which the half view uses up to P6).
