@@ -1,3 +1,5 @@
 //! Detectors on Burn.
 
+pub mod backbone;
+pub mod layers;
 pub mod ops;

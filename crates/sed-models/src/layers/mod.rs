@@ -1,0 +1,3 @@
+//! Layers shared by backbones and heads.
+
+pub mod norm;
