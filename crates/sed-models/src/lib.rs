@@ -3,3 +3,4 @@
 pub mod backbone;
 pub mod layers;
 pub mod ops;
+pub mod weights;
