@@ -1,0 +1,164 @@
+//! Assigning anchors to labeled objects.
+
+use sed_core::ops::boxes::iou;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// What an anchor stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Assignment {
+    /// The object of this index.
+    Matched(usize),
+    /// No object.
+    Background,
+    /// Neither: the anchor takes no part in the loss.
+    Ignored,
+}
+
+/// Assigns each anchor to the object it overlaps most, by two thresholds of IoU.
+///
+/// IoU ≥ `high`: matched. IoU < `low`: background. Between them: ignored. With
+/// `allow_low_quality`, the anchors that overlap an object more than all other anchors do are
+/// matched too, whatever their IoU, each to the object that it itself overlaps most
+/// (torchvision's rule, except that an object which no anchor touches gets none, where torchvision
+/// would match every anchor).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Matcher {
+    /// From this IoU on an anchor is matched.
+    pub high: f32,
+    /// Below this IoU an anchor is background.
+    pub low: f32,
+    /// Whether each object also gets its best anchors.
+    pub allow_low_quality: bool,
+}
+
+/// What is wrong with a [`Matcher`].
+#[derive(Debug, Error, PartialEq)]
+#[error("matcher: thresholds need 0 ≤ low ≤ high ≤ 1, not low {low} and high {high}")]
+pub struct MatcherError {
+    low: f32,
+    high: f32,
+}
+
+impl Default for Matcher {
+    /// RetinaNet's: 0.4, 0.5, with low-quality matches.
+    fn default() -> Self {
+        Self { high: 0.5, low: 0.4, allow_low_quality: true }
+    }
+}
+
+impl Matcher {
+    /// Checks the thresholds.
+    ///
+    /// # Errors
+    ///
+    /// If they are out of order or outside `[0, 1]`.
+    pub fn validate(&self) -> Result<(), MatcherError> {
+        let Self { low, high, .. } = *self;
+        if 0.0 <= low && low <= high && high <= 1.0 { Ok(()) } else { Err(MatcherError { low, high }) }
+    }
+
+    /// One assignment for each anchor; of equally good objects the first counts.
+    pub fn assign(&self, objects: &[[f32; 4]], anchors: &[[f32; 4]]) -> Vec<Assignment> {
+        let mut best: Vec<(f32, usize)> = vec![(0.0, 0); anchors.len()];
+        let mut forced = Vec::new();
+        let mut tied = Vec::new();
+        for (g, object) in objects.iter().enumerate() {
+            let mut highest = 0.0;
+            tied.clear();
+            for (a, anchor) in anchors.iter().enumerate() {
+                let overlap = iou(object, anchor);
+                if overlap > best[a].0 {
+                    best[a] = (overlap, g);
+                }
+                if overlap > highest {
+                    highest = overlap;
+                    tied.clear();
+                }
+                if overlap == highest && highest > 0.0 {
+                    tied.push(a);
+                }
+            }
+            if self.allow_low_quality {
+                forced.append(&mut tied);
+            }
+        }
+        let mut assignments: Vec<Assignment> = best
+            .iter()
+            .map(|&(overlap, g)| match overlap {
+                v if v >= self.high && v > 0.0 => Assignment::Matched(g),
+                v if v < self.low || v == 0.0 => Assignment::Background,
+                _ => Assignment::Ignored,
+            })
+            .collect();
+        for a in forced {
+            assignments[a] = Assignment::Matched(best[a].1);
+        }
+        assignments
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Assignment::{Background, Ignored, Matched};
+
+    /// 10 high, from `x1` to `x2`.
+    fn strip(x1: f32, x2: f32) -> [f32; 4] {
+        [x1, 0.0, x2, 10.0]
+    }
+
+    #[test]
+    fn thresholds_split_matched_ignored_background() {
+        let object = [strip(0., 100.)];
+        // IoU .5, .49, .4, .39, 0.
+        let anchors = [strip(0., 50.), strip(0., 49.), strip(0., 40.), strip(0., 39.), strip(200., 300.)];
+        let matcher = Matcher { allow_low_quality: false, ..Matcher::default() };
+        assert_eq!(
+            matcher.assign(&object, &anchors),
+            [Matched(0), Ignored, Ignored, Background, Background]
+        );
+    }
+
+    #[test]
+    fn the_best_anchors_of_an_object_are_matched_at_any_iou() {
+        let objects = [strip(0., 100.), strip(200., 300.), strip(500., 600.)];
+        // Anchors 0 and 1 tie for object 0 at IoU .2; anchor 2 is the best of object 1 at .3;
+        // no anchor touches object 2.
+        let anchors = [strip(0., 20.), strip(80., 100.), strip(200., 230.), strip(0., 10.)];
+        assert_eq!(
+            Matcher::default().assign(&objects, &anchors),
+            [Matched(0), Matched(0), Matched(1), Background]
+        );
+        let strict = Matcher { allow_low_quality: false, ..Matcher::default() };
+        assert_eq!(strict.assign(&objects, &anchors), [Background; 4]);
+    }
+
+    #[test]
+    fn a_forced_anchor_keeps_the_object_it_overlaps_most() {
+        // The one anchor is the best of both objects, and overlaps the second more.
+        let objects = [strip(0., 30.), strip(20., 100.)];
+        assert_eq!(Matcher::default().assign(&objects, &[strip(10., 90.)]), [Matched(1)]);
+    }
+
+    #[test]
+    fn of_equal_objects_the_first_counts() {
+        assert_eq!(Matcher::default().assign(&[strip(0., 9.); 2], &[strip(0., 9.)]), [Matched(0)]);
+    }
+
+    #[test]
+    fn without_objects_all_is_background() {
+        assert_eq!(Matcher::default().assign(&[], &[strip(0., 9.); 3]), [Background; 3]);
+        // Also when the thresholds would call an IoU of 0 a match.
+        let open = Matcher { high: 0.0, low: 0.0, allow_low_quality: false };
+        assert_eq!(open.assign(&[], &[strip(0., 9.)]), [Background]);
+    }
+
+    #[test]
+    fn thresholds_out_of_order_are_refused() {
+        assert!(Matcher::default().validate().is_ok());
+        assert!(Matcher { low: 0.6, ..Matcher::default() }.validate().is_err());
+        assert!(Matcher { high: f32::NAN, ..Matcher::default() }.validate().is_err());
+    }
+}

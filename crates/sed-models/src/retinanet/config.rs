@@ -1,0 +1,308 @@
+//! Configuration of a RetinaNet.
+
+use burn::tensor::Device;
+use sed_core::InvalidOption;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::{HeadConfig, PostProcess, RetinaNet, RetinaNetLoss};
+use crate::{
+    anchors::{AnchorConfig, AnchorConfigError},
+    backbone::{BackboneConfigError, FpnConfig, ResNetConfig, ResNetFpnConfig},
+    box_coder::BoxCoder,
+    layers::norm::{GroupsError, NormKind},
+    matcher::{Matcher, MatcherError},
+    preprocess::{Preprocess, PreprocessError},
+};
+
+/// Configuration of a [`RetinaNet`]. The default is [`RetinaNetConfig::resnet50`] for 80 classes.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_core::{Detector, ImageBatch};
+/// use sed_models::retinanet::RetinaNetConfig;
+///
+/// let device = Device::default();
+/// let model = RetinaNetConfig::tiny(3).init(&device)?;
+/// let images = ImageBatch::unpadded(Tensor::zeros([1, 3, 64, 64], &device));
+/// // An untrained model gives every class the prior of .01, below the score threshold of .05.
+/// assert!(model.detect(&images)[0].is_empty());
+/// # Ok::<(), sed_models::retinanet::RetinaNetConfigError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetinaNetConfig {
+    /// The number of classes, background not counted.
+    pub num_classes: usize,
+    /// Residual network and pyramid; the levels of the pyramid are those of the detector.
+    pub backbone: ResNetFpnConfig,
+    /// The two towers.
+    pub head: HeadConfig,
+    /// The anchors of each level.
+    pub anchors: AnchorConfig,
+    /// How boxes are encoded.
+    pub box_coder: BoxCoder,
+    /// Which anchors stand for which objects.
+    pub matcher: Matcher,
+    /// The losses on labeled images.
+    pub loss: RetinaNetLoss,
+    /// Which predictions become detections.
+    pub postprocess: PostProcess,
+    /// Normalisation of pixels.
+    pub preprocess: Preprocess,
+    /// Whether the half-size view also gets the level below the finest, so that the finest level of
+    /// the full view has a partner too: P2, where the pyramid starts at P3. (An option of our design.)
+    pub p2_on_half: bool,
+    /// Which levels of the full view are compared with the half-size view, by their number (4 is
+    /// P4); all that have a partner when absent.
+    pub scale_levels: Option<Vec<usize>>,
+}
+
+/// What is wrong with a [`RetinaNetConfig`].
+#[derive(Debug, Error, PartialEq)]
+pub enum RetinaNetConfigError {
+    /// No class.
+    #[error("num_classes: at least one is needed")]
+    NoClasses,
+    /// Of the backbone.
+    #[error("backbone: {0}")]
+    Backbone(#[from] BackboneConfigError),
+    /// Of the head's norm.
+    #[error("head.norm: {0}")]
+    HeadNorm(#[from] GroupsError),
+    /// Of the anchors.
+    #[error(transparent)]
+    Anchors(#[from] AnchorConfigError),
+    /// Of the matcher.
+    #[error(transparent)]
+    Matcher(#[from] MatcherError),
+    /// Of the normalisation of pixels.
+    #[error(transparent)]
+    Preprocess(#[from] PreprocessError),
+    /// A number out of its range.
+    #[error(transparent)]
+    Option(#[from] InvalidOption),
+    /// The backbone has no features below the finest level.
+    #[error("p2_on_half: the pyramid starts at P{0}, there is nothing to compute below it")]
+    NoFinerLevel(usize),
+    /// A level without a partner, or none at all.
+    #[error("scale_levels: {levels:?}, but the levels with a partner on the half-size view are {paired:?}")]
+    ScaleLevels {
+        /// The levels of the configuration.
+        levels: Vec<usize>,
+        /// The levels it may name.
+        paired: Vec<usize>,
+    },
+    /// Nothing to compare across image sizes.
+    #[error("backbone.fpn: a pyramid of one level has no pair between an image and its half-size view")]
+    OneLevel,
+    /// Two levels whose anchors do not correspond.
+    #[error(
+        "anchors: those of stride {coarse} are not twice those of stride {fine}, so an image and its half-size view \
+         do not compare; take the sizes of whole octaves without rounding"
+    )]
+    NotOctaves {
+        /// Stride on the full view.
+        coarse: usize,
+        /// Stride on the half view.
+        fine: usize,
+    },
+}
+
+impl Default for RetinaNetConfig {
+    fn default() -> Self {
+        Self::resnet50(80)
+    }
+}
+
+impl RetinaNetConfig {
+    /// RetinaNet with ResNet-50 and P3 to P7, as `retinanet_resnet50_fpn` of torchvision, but with
+    /// anchors that double exactly from level to level (torchvision cuts sizes to whole numbers and
+    /// rounds corners; the difference is below one pixel up to P5 and 1 % beyond).
+    pub fn resnet50(num_classes: usize) -> Self {
+        Self {
+            num_classes,
+            backbone: ResNetFpnConfig::default(),
+            head: HeadConfig::default(),
+            anchors: AnchorConfig::default(),
+            box_coder: BoxCoder::default(),
+            matcher: Matcher::default(),
+            loss: RetinaNetLoss::default(),
+            postprocess: PostProcess::default(),
+            preprocess: Preprocess::default(),
+            p2_on_half: false,
+            scale_levels: None,
+        }
+    }
+
+    /// `retinanet_resnet50_fpn` of torchvision to the letter: its rounded anchors and 300 detections
+    /// an image.
+    ///
+    /// It cannot compare image sizes; to go on training its weights so, take
+    /// [`RetinaNetConfig::resnet50`].
+    pub fn torchvision(num_classes: usize) -> Self {
+        Self {
+            anchors: AnchorConfig::torchvision(),
+            postprocess: PostProcess { max_detections: 300, ..PostProcess::default() },
+            ..Self::resnet50(num_classes)
+        }
+    }
+
+    /// A detector of about 0.9 M parameters for images of about 128 px on a few processor cores, to
+    /// be trained from nothing: ResNet-18 at a quarter of its width, group norm, P3 to P6, two
+    /// convolutions a tower, six anchors a cell from 8 to 90 px.
+    pub fn tiny(num_classes: usize) -> Self {
+        let norm = NormKind::Group { groups: 8 };
+        let channels = 48;
+        Self {
+            backbone: ResNetFpnConfig {
+                body: ResNetConfig { base_width: 16, stem_kernel_size: 3, norm, ..ResNetConfig::new(18) },
+                fpn: FpnConfig { out_channels: channels, highest_level: 6, ..FpnConfig::default() },
+            },
+            head: HeadConfig { num_convs: 2, channels, norm, ..HeadConfig::default() },
+            anchors: AnchorConfig::octaves(8.0, 4, 2, &[0.5, 1.0, 2.0]),
+            loss: RetinaNetLoss {
+                box_loss: super::BoxLoss::SmoothL1 { beta: 0.1 },
+                ..RetinaNetLoss::default()
+            },
+            ..Self::resnet50(num_classes)
+        }
+    }
+
+    /// Checks all options.
+    ///
+    /// # Errors
+    ///
+    /// The first option that is out of range or does not fit the others.
+    pub fn validate(&self) -> Result<(), RetinaNetConfigError> {
+        if self.num_classes == 0 {
+            return Err(RetinaNetConfigError::NoClasses);
+        }
+        self.backbone.validate()?;
+        self.head.validate()?;
+        self.head.norm.validate(self.head.channels)?;
+        let strides = self.backbone.strides();
+        self.anchors.validate(strides.len())?;
+        for weight in self.box_coder.weights {
+            InvalidOption::unless_positive("box_coder.weights", weight.into())?;
+        }
+        InvalidOption::unless_positive("box_coder.clamp", self.box_coder.clamp.into())?;
+        self.matcher.validate()?;
+        self.loss.validate()?;
+        self.postprocess.validate()?;
+        self.preprocess.validate()?;
+        let lowest = self.backbone.fpn.lowest_level;
+        if self.p2_on_half && lowest < 3 {
+            return Err(RetinaNetConfigError::NoFinerLevel(lowest));
+        }
+        let first = if self.p2_on_half { lowest } else { lowest + 1 };
+        let paired: Vec<usize> = (first..=self.backbone.fpn.highest_level).collect();
+        match &self.scale_levels {
+            Some(levels) if levels.is_empty() || levels.iter().any(|level| !paired.contains(level)) => {
+                Err(RetinaNetConfigError::ScaleLevels { levels: levels.clone(), paired })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks all options, and that the detector can compare an image with its half-size view, as
+    /// [`compare_views`](sed_core::Detector::compare_views) does: some level has a partner, and
+    /// anchors double from level to level.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`validate`](Self::validate), and what stands in the way of the comparison.
+    pub fn validate_for_views(&self) -> Result<(), RetinaNetConfigError> {
+        self.validate()?;
+        let strides = self.backbone.strides();
+        if strides.len() == 1 && !self.p2_on_half {
+            return Err(RetinaNetConfigError::OneLevel);
+        }
+        let mut generator = self.anchors.init(&strides);
+        if self.p2_on_half {
+            generator = generator.with_finer_level();
+        }
+        match generator.strides().windows(2).find(|pair| !generator.doubles(pair[1], pair[0])) {
+            Some(pair) => Err(RetinaNetConfigError::NotOctaves { coarse: pair[1], fine: pair[0] }),
+            None => Ok(()),
+        }
+    }
+
+    /// The detector, with random weights, on `device`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`validate`](Self::validate).
+    pub fn init(&self, device: &Device) -> Result<RetinaNet, RetinaNetConfigError> {
+        self.validate()?;
+        RetinaNet::new(self, device)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn presets_are_valid() {
+        for config in [RetinaNetConfig::resnet50(80), RetinaNetConfig::tiny(1), RetinaNetConfig::tiny(6)] {
+            assert_eq!(config.validate_for_views(), Ok(()));
+        }
+        let torchvision = RetinaNetConfig::torchvision(91);
+        assert_eq!(torchvision.validate(), Ok(()));
+        assert_eq!(
+            torchvision.validate_for_views(),
+            Err(RetinaNetConfigError::NotOctaves { coarse: 16, fine: 8 })
+        );
+    }
+
+    #[test]
+    fn a_configuration_survives_json_and_misspelt_options_are_refused() {
+        let config = RetinaNetConfig { scale_levels: Some(vec![4]), ..RetinaNetConfig::tiny(6) };
+        let json = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<RetinaNetConfig>(&json).unwrap(), config);
+        let partial: RetinaNetConfig =
+            serde_json::from_str(r#"{"num_classes": 3, "loss": {"box_loss": "giou"}}"#).unwrap();
+        assert_eq!(partial.loss.box_loss, super::super::BoxLoss::Giou);
+        assert_eq!(partial.head, HeadConfig::default());
+        assert!(serde_json::from_str::<RetinaNetConfig>(r#"{"num_clases": 3}"#).is_err());
+        assert!(serde_json::from_str::<RetinaNetConfig>(r#"{"head": {"convs": 3}}"#).is_err());
+    }
+
+    #[test]
+    fn options_that_do_not_fit_are_named() {
+        let tiny = RetinaNetConfig::tiny(2);
+        let error = |change: &dyn Fn(&mut RetinaNetConfig)| {
+            let mut config = tiny.clone();
+            change(&mut config);
+            config.validate().unwrap_err().to_string()
+        };
+        assert!(error(&|c| c.num_classes = 0).starts_with("num_classes"));
+        assert!(error(&|c| c.backbone.body.depth = 19).starts_with("backbone: depth"));
+        assert!(error(&|c| c.backbone.fpn.highest_level = 7).starts_with("anchors.sizes: 4 levels"));
+        assert!(error(&|c| c.head.channels = 20).starts_with("head.norm"));
+        assert!(error(&|c| c.head.prior = 2.0).starts_with("head.prior"));
+        assert!(error(&|c| c.box_coder.weights[2] = 0.0).starts_with("box_coder.weights"));
+        assert!(error(&|c| c.box_coder.clamp = -1.0).starts_with("box_coder.clamp"));
+        assert!(error(&|c| c.matcher.low = 0.9).starts_with("matcher"));
+        assert!(error(&|c| c.loss.box_weight = -1.0).starts_with("loss.box_weight"));
+        assert!(error(&|c| c.postprocess.max_detections = 0).starts_with("postprocess"));
+        assert!(error(&|c| c.preprocess.scale = 0.0).starts_with("preprocess.scale"));
+        assert!(error(&|c| c.scale_levels = Some(vec![])).contains("[4, 5, 6]"));
+        assert!(error(&|c| c.scale_levels = Some(vec![3])).starts_with("scale_levels: [3]"));
+        let with_p2 = RetinaNetConfig { p2_on_half: true, scale_levels: Some(vec![3]), ..tiny.clone() };
+        assert_eq!(with_p2.validate_for_views(), Ok(()));
+        assert!(
+            error(&|c| {
+                c.p2_on_half = true;
+                c.backbone.fpn.lowest_level = 2;
+                c.anchors = AnchorConfig::octaves(8.0, 5, 1, &[1.0]);
+            })
+            .starts_with("p2_on_half")
+        );
+        let mut single = tiny;
+        single.backbone.fpn = FpnConfig { lowest_level: 5, highest_level: 5, ..single.backbone.fpn };
+        single.anchors = AnchorConfig::octaves(8.0, 1, 1, &[1.0]);
+        assert_eq!(single.validate_for_views(), Err(RetinaNetConfigError::OneLevel));
+    }
+}

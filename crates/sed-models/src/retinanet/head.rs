@@ -1,0 +1,218 @@
+//! The two towers that look at each level of the pyramid.
+
+use burn::{
+    module::Module,
+    nn::Initializer,
+    tensor::{Device, Tensor, activation::relu},
+};
+use sed_core::{InvalidOption, Predictions};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    layers::norm::{Norm, NormConfig, NormKind},
+    ops::conv2d::{Conv2d, Conv2dConfig},
+};
+
+/// Configuration of a [`RetinaNetHead`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HeadConfig {
+    /// 3×3 convolutions in each tower, before the last one that predicts.
+    pub num_convs: usize,
+    /// Channels of the towers.
+    pub channels: usize,
+    /// What follows each convolution of a tower; with it they have no bias.
+    pub norm: NormKind,
+    /// The score of every class at the start of training. Small, so that the many background anchors
+    /// do not swamp the first steps (Lin et al., ICCV 2017, §3.3).
+    pub prior: f64,
+}
+
+impl Default for HeadConfig {
+    /// The paper's: four convolutions of 256 channels, no normalisation, prior 0.01.
+    fn default() -> Self {
+        Self { num_convs: 4, channels: 256, norm: NormKind::None, prior: 0.01 }
+    }
+}
+
+impl HeadConfig {
+    /// Checks the numbers, the norm apart.
+    ///
+    /// # Errors
+    ///
+    /// The option that is out of range.
+    pub fn validate(&self) -> Result<(), InvalidOption> {
+        InvalidOption::unless_positive("head.channels", self.channels as f64)?;
+        if self.prior > 0.0 && self.prior < 1.0 {
+            Ok(())
+        } else {
+            Err(InvalidOption { option: "head.prior", value: self.prior, rule: "above 0 and below 1" })
+        }
+    }
+
+    /// The head for levels of `in_channels`, `anchors` anchors a cell and `classes` classes.
+    ///
+    /// All weights start from `N(0, 0.01²)`, biases at 0, that of the class logits at
+    /// `−ln((1 − prior)/prior)`.
+    ///
+    /// # Panics
+    ///
+    /// If the norm does not fit the channels.
+    pub fn init(&self, in_channels: usize, anchors: usize, classes: usize, device: &Device) -> RetinaNetHead {
+        let predictor = |outputs| self.conv(self.predictor_input(in_channels), outputs, true, device);
+        let mut cls_logits = predictor(anchors * classes);
+        let start = -((1.0 - self.prior) / self.prior).ln();
+        cls_logits.bias = cls_logits.bias.map(|bias| bias.map(|b| b.full_like(start)));
+        RetinaNetHead {
+            classification_head: ClassificationHead { conv: self.tower(in_channels, device), cls_logits },
+            regression_head: RegressionHead {
+                conv: self.tower(in_channels, device),
+                bbox_reg: predictor(anchors * 4),
+            },
+            classes,
+        }
+    }
+
+    fn predictor_input(&self, in_channels: usize) -> usize {
+        if self.num_convs == 0 { in_channels } else { self.channels }
+    }
+
+    fn conv(&self, inputs: usize, outputs: usize, bias: bool, device: &Device) -> Conv2d {
+        Conv2dConfig::new(inputs, outputs, 3)
+            .with_padding(1)
+            .with_bias(bias)
+            .with_initializer(Initializer::Normal { mean: 0.0, std: 0.01 })
+            .init(device)
+    }
+
+    fn tower(&self, in_channels: usize, device: &Device) -> Vec<(Conv2d, Norm)> {
+        (0..self.num_convs)
+            .map(|i| {
+                let inputs = if i == 0 { in_channels } else { self.channels };
+                let conv = self.conv(inputs, self.channels, self.norm == NormKind::None, device);
+                (conv, NormConfig::new(self.norm, self.channels).init(device))
+            })
+            .collect()
+    }
+}
+
+/// The class tower.
+#[derive(Module, Debug)]
+pub struct ClassificationHead {
+    /// 3×3 convolutions and their normalisation.
+    pub conv: Vec<(Conv2d, Norm)>,
+    /// To `anchors · classes` channels, classes inside.
+    pub cls_logits: Conv2d,
+}
+
+/// The box tower.
+#[derive(Module, Debug)]
+pub struct RegressionHead {
+    /// 3×3 convolutions and their normalisation.
+    pub conv: Vec<(Conv2d, Norm)>,
+    /// To `anchors · 4` channels, deltas inside.
+    pub bbox_reg: Conv2d,
+}
+
+/// Two towers with the same weights on each level. Fields are named as in torchvision.
+#[derive(Module, Debug)]
+pub struct RetinaNetHead {
+    /// Class logits.
+    pub classification_head: ClassificationHead,
+    /// Box deltas.
+    pub regression_head: RegressionHead,
+    #[module(skip)]
+    classes: usize,
+}
+
+impl RetinaNetHead {
+    /// The predictions on one level, `[N, channels, H, W]` to `A = H·W·anchors` anchors, ordered by
+    /// row, column, anchor.
+    pub fn forward(&self, level: Tensor<4>) -> Predictions {
+        let classes = tower(&self.classification_head.conv, level.clone());
+        let boxes = tower(&self.regression_head.conv, level);
+        Predictions::new(
+            by_anchor(self.classification_head.cls_logits.forward(classes), self.classes),
+            by_anchor(self.regression_head.bbox_reg.forward(boxes), 4),
+        )
+    }
+}
+
+fn tower(convs: &[(Conv2d, Norm)], input: Tensor<4>) -> Tensor<4> {
+    convs.iter().fold(input, |x, (conv, norm)| relu(norm.forward(conv.forward(x))))
+}
+
+/// `[N, anchors·values, H, W]` to `[N, H·W·anchors, values]`.
+fn by_anchor(output: Tensor<4>, values: usize) -> Tensor<3> {
+    let [n, channels, h, w] = output.dims();
+    output.permute([0, 2, 3, 1]).reshape([n, h * w * (channels / values), values])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::{Distribution, Tolerance};
+
+    fn config() -> HeadConfig {
+        HeadConfig { num_convs: 1, channels: 6, ..HeadConfig::default() }
+    }
+
+    #[test]
+    fn anchors_are_ordered_by_row_column_and_anchor() {
+        // Two anchors of three classes on a grid of 1×2: channel a·3 + c.
+        let output = Tensor::<1, burn::tensor::Int>::arange(0..12, &Device::default()).float();
+        let rows = by_anchor(output.reshape([1, 6, 1, 2]), 3);
+        assert_eq!(rows.dims(), [1, 4, 3]);
+        let expected: [[f32; 3]; 4] = [[0., 2., 4.], [6., 8., 10.], [1., 3., 5.], [7., 9., 11.]];
+        rows.into_data().assert_eq(&Tensor::<3>::from_floats([expected], &Device::default()).into_data(), true);
+    }
+
+    #[test]
+    fn shapes_and_the_prior() {
+        let device = Device::default();
+        let head = config().init(4, 3, 5, &device);
+        // A blank level gives the biases alone: the prior, and deltas of 0.
+        let out = head.forward(Tensor::zeros([2, 4, 3, 2], &device));
+        assert_eq!(out.class_logits.dims(), [2, 18, 5]);
+        assert_eq!(out.box_deltas.dims(), [2, 18, 4]);
+        let scores = burn::tensor::activation::sigmoid(out.class_logits);
+        // ln, exp and a division in f32.
+        scores.clone().into_data().assert_approx_eq(
+            &scores.full_like(0.01).into_data(),
+            Tolerance::<f32>::absolute(1e-7),
+        );
+        assert_eq!(out.box_deltas.abs().sum().into_scalar::<f32>(), 0.0);
+    }
+
+    #[test]
+    fn every_option_acts() {
+        let device = Device::default();
+        let params = |config: HeadConfig| config.init(4, 1, 1, &device).num_params();
+        // Tower 4·6·9 + 6; class 6·9 + 1; boxes 6·4·9 + 4; two towers.
+        assert_eq!(params(config()), 2 * (216 + 6) + 55 + 220);
+        // A second convolution 6·6·9 + 6.
+        assert_eq!(params(HeadConfig { num_convs: 2, ..config() }), params(config()) + 2 * 330);
+        // Without towers the predictors read the level: 4·9 + 1 and 4·4·9 + 4.
+        assert_eq!(params(HeadConfig { num_convs: 0, ..config() }), 37 + 148);
+        // Group norm: the bias goes, scale and shift come.
+        let group = HeadConfig { norm: NormKind::Group { groups: 2 }, ..config() };
+        assert_eq!(params(group), params(config()) + 2 * 6);
+        let level = Tensor::random([1, 4, 2, 2], Distribution::Default, &device);
+        assert_eq!(group.init(4, 1, 1, &device).forward(level).num_anchors(), 4);
+        let bias = |prior| {
+            let head = HeadConfig { prior, ..config() }.init(4, 1, 1, &device);
+            head.classification_head.cls_logits.bias.map(|b| b.val().into_scalar::<f32>())
+        };
+        assert_eq!(bias(0.5), Some(0.0));
+        assert!((bias(0.01).unwrap() + 4.595_12).abs() < 1e-4); // −ln 99
+    }
+
+    #[test]
+    fn options_out_of_range_are_named() {
+        assert!(config().validate().is_ok());
+        assert_eq!(HeadConfig { channels: 0, ..config() }.validate().unwrap_err().option, "head.channels");
+        for prior in [0.0, 1.0, f64::NAN] {
+            assert_eq!(HeadConfig { prior, ..config() }.validate().unwrap_err().option, "head.prior");
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! RetinaNet's losses on labeled images.
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use sed_core::{
+    DetectionLoss, InvalidOption, Predictions, Targets,
+    losses::{SigmoidFocalLoss, giou_loss, smooth_l1},
+    ops::boxes,
+};
+use serde::{Deserialize, Serialize};
+
+use super::threads::for_each_image;
+use crate::{
+    box_coder::BoxCoder,
+    matcher::{Assignment, Matcher},
+};
+
+/// A background anchor with more than this part of its area inside a crowd is ignored.
+const CROWD_OVERLAP: f32 = 0.5;
+
+/// How far a predicted box is from its object.
+///
+/// In TOML: `box_loss = "giou"`, `box_loss = { smooth_l1 = { beta = 0.1 } }`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum BoxLoss {
+    /// Smooth L1 on encoded deltas, summed over the four; L1 at `beta` 0.
+    SmoothL1 {
+        /// Where the square turns into a line.
+        beta: f64,
+    },
+    /// One minus GIoU of decoded boxes.
+    Giou,
+}
+
+/// Focal loss on all anchors and a box loss on the matched ones:
+///
+/// ```text
+/// L_class = 1/N Σ_i  Σ_{a not ignored, c} FL(z_iac, t_iac) / max(1, P_i)
+/// L_box   = box_weight · 1/N Σ_i  Σ_{a matched} ℓ_ia / max(1, P_i)
+/// ```
+///
+/// with `N` images and `P_i` matched anchors in image `i`. Anchors that the matcher leaves between
+/// its thresholds take no part, nor do background anchors that lie mostly in a crowd region. (Lin et
+/// al., ICCV 2017, §4.1; the mean over images as in torchvision; the rule for crowds is our design.)
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetinaNetLoss {
+    /// The focal loss.
+    pub focal: SigmoidFocalLoss,
+    /// The box loss.
+    pub box_loss: BoxLoss,
+    /// Factor of the box loss.
+    pub box_weight: f64,
+}
+
+impl Default for RetinaNetLoss {
+    /// torchvision's: α .25, γ 2, L1.
+    fn default() -> Self {
+        Self {
+            focal: SigmoidFocalLoss::default(),
+            box_loss: BoxLoss::SmoothL1 { beta: 0.0 },
+            box_weight: 1.0,
+        }
+    }
+}
+
+impl RetinaNetLoss {
+    /// Checks the options.
+    ///
+    /// # Errors
+    ///
+    /// The option that is out of range.
+    pub fn validate(&self) -> Result<(), InvalidOption> {
+        self.focal.validate()?;
+        InvalidOption::unless_non_negative("loss.box_weight", self.box_weight)?;
+        match self.box_loss {
+            BoxLoss::SmoothL1 { beta } => InvalidOption::unless_non_negative("loss.box_loss.beta", beta),
+            BoxLoss::Giou => Ok(()),
+        }
+    }
+
+    /// The losses of `predictions` (`[N, A, C]` logits, `[N, A, 4]` deltas) on `anchors` (`A`) against
+    /// the objects of the `N` images, as stage `"head"`.
+    ///
+    /// Without a matched anchor the box loss is 0.
+    ///
+    /// # Panics
+    ///
+    /// If the numbers of images or anchors differ, a target has not one label a box, or a label is
+    /// not below `C`.
+    pub fn forward(
+        &self,
+        predictions: Predictions,
+        anchors: &[[f32; 4]],
+        targets: &[Targets],
+        matcher: &Matcher,
+        coder: &BoxCoder,
+    ) -> DetectionLoss {
+        let [n, a, c] = predictions.class_logits.dims();
+        assert_eq!(targets.len(), n, "RetinaNetLoss: predictions of {n} images, {} targets", targets.len());
+        assert_eq!(anchors.len(), a, "RetinaNetLoss: {a} predictions, {} anchors", anchors.len());
+        for target in targets {
+            let (boxes, labels) = (target.boxes.len(), target.labels.len());
+            assert_eq!(boxes, labels, "RetinaNetLoss: {boxes} boxes, {labels} labels");
+            if let Some(label) = target.labels.iter().find(|label| **label >= c) {
+                panic!("RetinaNetLoss: label {label} of {c} classes");
+            }
+        }
+        let device = predictions.class_logits.device();
+        let assigned = AnchorTargets::new(anchors, targets, c, matcher);
+        let (ids, weights) = assigned.dense(&device, [n, a]);
+        // A background id equals no class, so its row is all zeros.
+        let classes = Tensor::<1, Int>::arange(0..c as i64, &device).reshape([1, 1, c]);
+        let one_hot = ids.expand([n, a, c]).equal(classes.expand([n, a, c])).float();
+        let classification = (self.focal.forward(predictions.class_logits, one_hot) * weights).sum();
+        let box_regression = self.boxes(predictions.box_deltas, assigned, coder) * self.box_weight;
+        DetectionLoss { stage: "head", classification, box_regression }
+    }
+
+    fn boxes(&self, deltas: Tensor<3>, assigned: AnchorTargets, coder: &BoxCoder) -> Tensor<1> {
+        let [n, a, _] = deltas.dims();
+        let device = deltas.device();
+        let matched = assigned.matched.len();
+        if matched == 0 {
+            return Tensor::zeros([1], &device);
+        }
+        let rows = |boxes: Vec<[f32; 4]>| {
+            Tensor::<2>::from_data(TensorData::new(boxes.into_flattened(), [matched, 4]), &device)
+        };
+        let indices: Vec<i64> = assigned.matched.iter().map(|m| m.index as i64).collect();
+        let indices = Tensor::<1, Int>::from_data(TensorData::new(indices, [matched]), &device);
+        let predicted = deltas.reshape([n * a, 4]).select(0, indices);
+        let losses = match self.box_loss {
+            BoxLoss::SmoothL1 { beta } => {
+                let target = assigned.matched.iter().map(|m| coder.encode(m.object, m.anchor)).collect();
+                smooth_l1(predicted, rows(target), beta).sum_dim(1).squeeze_dim::<1>(1)
+            }
+            BoxLoss::Giou => {
+                let anchors = rows(assigned.matched.iter().map(|m| m.anchor).collect());
+                let target = rows(assigned.matched.iter().map(|m| m.object).collect());
+                giou_loss(coder.decode_tensor(predicted, anchors), target)
+            }
+        };
+        let weights: Vec<f32> = assigned.matched.iter().map(|m| m.weight).collect();
+        (losses * Tensor::from_data(TensorData::new(weights, [matched]), &device)).sum()
+    }
+}
+
+/// A matched anchor.
+struct Match {
+    /// Among the `N·A` anchors of the batch.
+    index: usize,
+    anchor: [f32; 4],
+    object: [f32; 4],
+    /// `1 / (N·max(1, P_i))`.
+    weight: f32,
+}
+
+/// What each anchor of a batch shall predict.
+struct AnchorTargets {
+    /// Class id a anchor, `C` for none.
+    ids: Vec<i32>,
+    /// `1 / (N·max(1, P_i))`, or 0 for ignored anchors.
+    weights: Vec<f32>,
+    matched: Vec<Match>,
+}
+
+impl AnchorTargets {
+    fn new(anchors: &[[f32; 4]], targets: &[Targets], classes: usize, matcher: &Matcher) -> Self {
+        let images = for_each_image(targets.len(), |i| {
+            let mut assignments = matcher.assign(&targets[i].boxes, anchors);
+            ignore_crowds(&mut assignments, anchors, &targets[i].crowds);
+            assignments
+        });
+        let mut all = Self {
+            ids: Vec::with_capacity(anchors.len() * targets.len()),
+            weights: Vec::with_capacity(anchors.len() * targets.len()),
+            matched: Vec::new(),
+        };
+        for (i, (assignments, target)) in images.iter().zip(targets).enumerate() {
+            let positives = assignments.iter().filter(|a| matches!(a, Assignment::Matched(_))).count();
+            let weight = 1.0 / (targets.len() * positives.max(1)) as f32;
+            for (a, assignment) in assignments.iter().enumerate() {
+                let (id, weight) = match *assignment {
+                    Assignment::Matched(g) => {
+                        let index = i * anchors.len() + a;
+                        all.matched.push(Match { index, anchor: anchors[a], object: target.boxes[g], weight });
+                        (target.labels[g], weight)
+                    }
+                    Assignment::Background => (classes, weight),
+                    Assignment::Ignored => (classes, 0.0),
+                };
+                all.ids.push(id as i32);
+                all.weights.push(weight);
+            }
+        }
+        all
+    }
+
+    /// Class ids and weights, `[N, A, 1]` each.
+    fn dense(&self, device: &Device, [n, a]: [usize; 2]) -> (Tensor<3, Int>, Tensor<3>) {
+        let shape = [n, a, 1];
+        (
+            Tensor::from_data(TensorData::new(self.ids.clone(), shape), device),
+            Tensor::from_data(TensorData::new(self.weights.clone(), shape), device),
+        )
+    }
+}
+
+/// Background anchors that lie mostly in a crowd region become ignored.
+fn ignore_crowds(assignments: &mut [Assignment], anchors: &[[f32; 4]], crowds: &[[f32; 4]]) {
+    if crowds.is_empty() {
+        return;
+    }
+    for (assignment, anchor) in assignments.iter_mut().zip(anchors) {
+        let inside = |crowd| boxes::intersection(anchor, crowd) > CROWD_OVERLAP * boxes::area(anchor);
+        if *assignment == Assignment::Background && crowds.iter().any(inside) {
+            *assignment = Assignment::Ignored;
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "loss_tests.rs"]
+mod tests;

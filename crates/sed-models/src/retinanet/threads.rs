@@ -1,0 +1,44 @@
+//! Host work that is done image by image.
+
+use std::thread;
+
+/// `work(0), …, work(images − 1)`, in order, on as many threads as the machine has cores.
+pub(super) fn for_each_image<T: Send>(images: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(images);
+    if threads <= 1 {
+        return (0..images).map(work).collect();
+    }
+    let per_thread = images.div_ceil(threads);
+    thread::scope(|scope| {
+        let work = &work;
+        let handles: Vec<_> = (0..images)
+            .step_by(per_thread)
+            .map(|first| {
+                let last = (first + per_thread).min(images);
+                scope.spawn(move || (first..last).map(work).collect::<Vec<T>>())
+            })
+            .collect();
+        handles
+            .into_iter()
+            .flat_map(|handle| handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_keep_the_order_of_the_images() {
+        for images in 0..20 {
+            assert_eq!(for_each_image(images, |i| i * i), (0..images).map(|i| i * i).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "image 3")]
+    fn a_panic_reaches_the_caller() {
+        for_each_image(5, |i| assert!(i != 3, "image {i}"));
+    }
+}
