@@ -130,11 +130,12 @@ fn padding_in_the_batch_and_by_the_detector_are_the_same() {
     }
 }
 
-/// Whether a gradient reaches each of: the stem, the pyramid, the class predictor, the box predictor.
+/// Whether a gradient reaches each of: the stem, P5 of the pyramid, the class predictor, the box
+/// predictor.
 fn touched(model: &RetinaNet, gradients: &Gradients) -> [bool; 4] {
     [
         &model.backbone.body.conv1,
-        &model.backbone.fpn.layer_blocks[0].0,
+        &model.backbone.fpn.layer_blocks[2].0,
         &model.head.classification_head.cls_logits,
         &model.head.regression_head.bbox_reg,
     ]
