@@ -19,14 +19,18 @@
 //! Each item says whether its formula is the paper's or this project's design.
 
 pub mod detector;
+mod error;
 pub mod losses;
 pub mod objective;
 pub mod ops;
 pub mod pyramid;
 pub mod reweight;
 pub mod structures;
+#[cfg(test)]
+mod testing;
 
 pub use detector::Detector;
+pub use error::InvalidOption;
 pub use structures::{
     ClassActivation, DetectionLoss, Detections, ImageBatch, ImageSize, Predictions, StageViews, Targets,
     ViewPair, Views,

@@ -1,1 +1,35 @@
 //! The losses of detection and of Scale-Equivalent Distillation.
+//!
+//! All return one value an element or an anchor and leave reduction to the caller. None holds more
+//! than a small, fixed number of tensors of the size of its input: where the gradient has a closed
+//! form, it is built together with the value (see [`surrogate`]).
+
+pub mod box_norm;
+pub mod divergence;
+pub mod focal;
+pub mod giou;
+pub mod scale_consistency;
+pub mod self_distillation;
+pub mod smooth_l1;
+pub mod surrogate;
+
+pub use box_norm::BoxNorm;
+pub use focal::SigmoidFocalLoss;
+pub use giou::giou_loss;
+pub use scale_consistency::scale_consistency;
+pub use self_distillation::self_distillation;
+pub use smooth_l1::smooth_l1;
+
+use burn::tensor::Tensor;
+
+/// How far two predictions of the same anchors are apart.
+#[derive(Debug, Clone)]
+pub struct AnchorLosses {
+    /// `[N, A, C]`, the class term of each anchor and class; never negative.
+    pub class: Tensor<3>,
+    /// `[N, A]`, the box term of each anchor; never negative.
+    pub boxes: Tensor<2>,
+    /// `[N, A, C]`, the difference of the class probabilities, `X` minus the other side, without
+    /// gradient: what re-weighting looks at.
+    pub probability_difference: Tensor<3>,
+}

@@ -121,3 +121,39 @@ impl Views {
         Self { weak, strong, half }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{device, values};
+
+    #[test]
+    fn half_size_is_the_mean_of_blocks() {
+        let device = device();
+        let row = |a: f32| [a, a + 2.0, 8.0, 8.0];
+        let channel = Tensor::<2>::from_floats([row(0.0), row(4.0)], &device).reshape([1, 1, 2, 4]);
+        let batch = ImageBatch::new(channel.repeat_dim(1, 3), vec![ImageSize::new(1, 3)]).halved();
+        // (0 + 2 + 4 + 6)/4 and 8.
+        assert_eq!(values(&batch.pixels), [3.0, 8.0, 3.0, 8.0, 3.0, 8.0]);
+        assert_eq!((batch.sizes[0], batch.len()), (ImageSize::new(1, 2), 1));
+    }
+
+    #[test]
+    #[should_panic(expected = "3×4 has an odd side")]
+    fn odd_sides_have_no_half() {
+        ImageBatch::unpadded(Tensor::zeros([1, 3, 3, 4], &device())).halved();
+    }
+
+    #[test]
+    #[should_panic(expected = "an image of 5×2 in a batch of 4×4")]
+    fn a_size_must_fit_the_batch() {
+        ImageBatch::new(Tensor::zeros([1, 3, 4, 4], &device()), vec![ImageSize::new(5, 2)]);
+    }
+
+    #[test]
+    #[should_panic(expected = "the weak and the strong view differ in shape")]
+    fn views_share_a_shape() {
+        let batch = |side| ImageBatch::unpadded(Tensor::zeros([1, 3, side, side], &device()));
+        Views::new(batch(4), batch(8));
+    }
+}

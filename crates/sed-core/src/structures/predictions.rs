@@ -24,20 +24,18 @@ impl ClassActivation {
     /// The foreground score of each anchor, `[N, A]`: the highest class probability, background
     /// left out.
     pub fn foreground_score(self, logits: Tensor<3>) -> Tensor<2> {
+        let Self::Softmax { background } = self else {
+            // The sigmoid rises with its logit: the maximum can be taken first.
+            return activation::sigmoid(logits.max_dim(2)).squeeze_dim(2);
+        };
         let probabilities = self.probabilities(logits);
         let [n, a, c] = probabilities.dims();
-        let foreground = match self {
-            Self::Sigmoid => probabilities,
-            Self::Softmax { background } => {
-                assert!(background < c, "background index {background} of {c} logits");
-                let before = probabilities.clone().slice([0..n, 0..a, 0..background]);
-                let after = probabilities.slice([0..n, 0..a, background + 1..c]);
-                match (background, c - background - 1) {
-                    (0, _) => after,
-                    (_, 0) => before,
-                    _ => Tensor::cat(vec![before, after], 2),
-                }
-            }
+        assert!(background < c, "background index {background} of {c} logits");
+        let classes = |range: core::ops::Range<usize>| probabilities.clone().slice([0..n, 0..a, range]);
+        let foreground = match (background, c - background - 1) {
+            (0, _) => classes(1..c),
+            (_, 0) => classes(0..background),
+            _ => Tensor::cat(vec![classes(0..background), classes(background + 1..c)], 2),
         };
         foreground.max_dim(2).squeeze_dim::<2>(2)
     }
@@ -139,5 +137,57 @@ impl DetectionLoss {
     /// `[1]`, the sum of both terms.
     pub fn total(&self) -> Tensor<1> {
         self.classification.clone() + self.box_regression.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_close, device, gradient, values};
+
+    #[test]
+    fn the_foreground_score_is_the_highest_class_without_the_background() {
+        // Probabilities 0.1, 0.6, 0.3 as softmax of their logarithms.
+        let logits = || Tensor::<3>::from_floats([[[0.1_f32.ln(), 0.6_f32.ln(), 0.3_f32.ln()]]], &device());
+        for (background, expected) in [(0, 0.6), (1, 0.3), (2, 0.6)] {
+            let score = ClassActivation::Softmax { background }.foreground_score(logits());
+            assert_close(&values(&score), &[expected], 1e-6);
+        }
+        // σ(ln 0.6) = 0.6 / 1.6.
+        let score = ClassActivation::Sigmoid.foreground_score(logits());
+        assert_close(&values(&score), &[0.375], 1e-6);
+    }
+
+    #[test]
+    fn groups_join_along_the_anchors() {
+        let device = device();
+        let group = |anchors: usize| {
+            Predictions::new(Tensor::zeros([2, anchors, 3], &device), Tensor::zeros([2, anchors, 4], &device))
+        };
+        let joined = Predictions::cat(vec![group(5), group(2)]);
+        assert_eq!((joined.num_anchors(), joined.class_logits.dims()), (7, [2, 7, 3]));
+    }
+
+    #[test]
+    fn detached_predictions_pass_no_gradient_back() {
+        let x = Tensor::<3>::ones([1, 1, 4], &device()).require_grad();
+        let predictions = Predictions::new(x.clone() * 2.0, x.clone() * 3.0);
+        let loss = predictions.clone().detach().class_logits.sum() * 5.0 + predictions.box_deltas.sum();
+        assert_eq!(gradient(&x, &loss.backward()), [3.0; 4]);
+    }
+
+    #[test]
+    #[should_panic(expected = "class logits [1, 2, 3] and box deltas [1, 3, 4]")]
+    fn anchors_must_agree() {
+        let device = device();
+        Predictions::new(Tensor::zeros([1, 2, 3], &device), Tensor::zeros([1, 3, 4], &device));
+    }
+
+    #[test]
+    #[should_panic(expected = "box deltas [1, 2, 4] and [1, 2, 8]")]
+    fn pairs_must_agree() {
+        let device = device();
+        let view = |r| Predictions::new(Tensor::zeros([1, 2, 3], &device), Tensor::zeros([1, 2, r], &device));
+        ViewPair::new(view(4), view(8));
     }
 }

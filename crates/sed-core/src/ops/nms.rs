@@ -1,0 +1,170 @@
+//! Greedy non-maximum suppression.
+
+use core::cmp::Ordering;
+
+use num_traits::Float;
+
+use super::boxes;
+
+/// The indices of the boxes that survive greedy non-maximum suppression, best score first.
+///
+/// Boxes `[x1, y1, x2, y2]` are visited by descending score, equal scores by ascending index; a box
+/// is dropped if its IoU with a kept one exceeds `iou_threshold`. A NaN score counts as the lowest.
+///
+/// # Panics
+///
+/// If `scores` has not one entry a box.
+///
+/// ```
+/// use sed_core::ops::nms;
+///
+/// let boxes = [[0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 10.0, 9.0], [20.0, 0.0, 30.0, 10.0]];
+/// // The second has an IoU of 0.9 with the first.
+/// assert_eq!(nms(&boxes, &[0.8_f32, 0.7, 0.9], 0.5), [2, 0]);
+/// ```
+pub fn nms<F: Float>(boxes: &[[F; 4]], scores: &[F], iou_threshold: F) -> Vec<usize> {
+    assert_eq!(boxes.len(), scores.len(), "nms: {} boxes but {} scores", boxes.len(), scores.len());
+    suppress(boxes, by_score((0..boxes.len()).collect(), scores), iou_threshold)
+}
+
+/// [`nms`] within each class: boxes of different `labels` do not suppress each other.
+///
+/// The classes are treated one by one. Shifting each class to a place of its own and suppressing
+/// once would cost the boxes precision, and with it change results.
+///
+/// # Panics
+///
+/// If `scores` or `labels` has not one entry a box.
+///
+/// ```
+/// use sed_core::ops::batched_nms;
+///
+/// let boxes = [[0.0, 0.0, 10.0, 10.0]; 3];
+/// assert_eq!(batched_nms(&boxes, &[0.5_f32, 0.9, 0.7], &[0, 1, 0], 0.5), [1, 2]);
+/// ```
+pub fn batched_nms<F: Float>(
+    boxes: &[[F; 4]],
+    scores: &[F],
+    labels: &[usize],
+    iou_threshold: F,
+) -> Vec<usize> {
+    assert_eq!(boxes.len(), scores.len(), "batched_nms: {} boxes but {} scores", boxes.len(), scores.len());
+    assert_eq!(boxes.len(), labels.len(), "batched_nms: {} boxes but {} labels", boxes.len(), labels.len());
+    let mut order = by_score((0..boxes.len()).collect(), scores);
+    // Stable: within a class the boxes stay ordered by score.
+    order.sort_by_key(|&i| labels[i]);
+    let kept = order
+        .chunk_by(|&i, &j| labels[i] == labels[j])
+        .flat_map(|class| suppress(boxes, class.to_vec(), iou_threshold))
+        .collect();
+    by_score(kept, scores)
+}
+
+fn by_score<F: Float>(mut indices: Vec<usize>, scores: &[F]) -> Vec<usize> {
+    indices.sort_unstable_by(|&i, &j| descending(scores[i], scores[j]).then(i.cmp(&j)));
+    indices
+}
+
+/// A total order, which sorting asks for, also with NaN.
+fn descending<F: Float>(a: F, b: F) -> Ordering {
+    b.partial_cmp(&a).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
+}
+
+fn suppress<F: Float>(boxes: &[[F; 4]], order: Vec<usize>, iou_threshold: F) -> Vec<usize> {
+    let mut kept: Vec<usize> = Vec::new();
+    for i in order {
+        if kept.iter().all(|&k| !(boxes::iou(&boxes[k], &boxes[i]) > iou_threshold)) {
+            kept.push(i);
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The definition, word by word: of the boxes still in play take the best, drop its overlaps.
+    fn brute_force(boxes: &[[f64; 4]], scores: &[f64], labels: &[usize], threshold: f64) -> Vec<usize> {
+        let mut alive = vec![true; boxes.len()];
+        let mut kept = Vec::new();
+        loop {
+            let mut best: Option<usize> = None;
+            for i in 0..boxes.len() {
+                if alive[i] && best.is_none_or(|b| scores[i] > scores[b]) {
+                    best = Some(i);
+                }
+            }
+            let Some(best) = best else { return kept };
+            kept.push(best);
+            for i in 0..boxes.len() {
+                if i == best || labels[i] == labels[best] && boxes::iou(&boxes[i], &boxes[best]) > threshold {
+                    alive[i] = false;
+                }
+            }
+        }
+    }
+
+    type Case = (Vec<[f64; 4]>, Vec<f64>, Vec<usize>);
+
+    /// Few coordinates and few scores, so that overlaps, equal boxes and ties are common.
+    fn a_case() -> impl Strategy<Value = Case> {
+        let item = (0..12_i32, 0..12_i32, 1..8_i32, 1..8_i32, 0..5_i32, 0..3_usize);
+        prop::collection::vec(item, 0..40).prop_map(|items| {
+            let boxes = items.iter().map(|&(x, y, w, h, ..)| [x, y, x + w, y + h].map(f64::from)).collect();
+            let scores = items.iter().map(|item| f64::from(item.4) / 4.0).collect();
+            (boxes, scores, items.iter().map(|item| item.5).collect())
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn equals_brute_force((boxes, scores, labels) in a_case(), threshold in 0.0..1.0_f64) {
+            let one_class = vec![0; boxes.len()];
+            prop_assert_eq!(nms(&boxes, &scores, threshold), brute_force(&boxes, &scores, &one_class, threshold));
+            prop_assert_eq!(
+                batched_nms(&boxes, &scores, &labels, threshold),
+                brute_force(&boxes, &scores, &labels, threshold)
+            );
+        }
+
+        #[test]
+        fn a_second_pass_changes_nothing((boxes, scores, _) in a_case(), threshold in 0.0..1.0_f64) {
+            let kept = nms(&boxes, &scores, threshold);
+            let boxes: Vec<_> = kept.iter().map(|&i| boxes[i]).collect();
+            let scores: Vec<_> = kept.iter().map(|&i| scores[i]).collect();
+            prop_assert_eq!(nms(&boxes, &scores, threshold), (0..boxes.len()).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn an_overlap_equal_to_the_threshold_stays() {
+        // 1×2 of 2×2: an IoU of exactly one half.
+        let boxes = [[0.0_f32, 0.0, 2.0, 2.0], [0.0, 0.0, 1.0, 2.0]];
+        assert_eq!(nms(&boxes, &[0.9, 0.8], 0.5), [0, 1]);
+        assert_eq!(nms(&boxes, &[0.9, 0.8], 0.49), [0]);
+    }
+
+    #[test]
+    fn ties_go_to_the_lower_index_and_nan_to_the_end() {
+        let boxes = [[0.0_f32, 0.0, 1.0, 1.0]; 2];
+        assert_eq!(nms(&boxes, &[0.5, 0.5], 0.5), [0]);
+        assert_eq!(nms(&boxes, &[f32::NAN, -1.0], 0.5), [1]);
+        assert_eq!(nms::<f32>(&[], &[], 0.5), [0; 0]);
+    }
+
+    #[test]
+    fn far_from_the_origin_classes_do_not_disturb_each_other() {
+        // Widths of a quarter pixel at 100,000 px: an offset per class in f32 would merge them.
+        let boxes: Vec<[f32; 4]> =
+            (0..8).map(|i| 100_000.0 + 0.25 * i as f32).map(|x| [x, 0.0, x + 0.25, 1.0]).collect();
+        assert_eq!(batched_nms(&boxes, &[0.5; 8], &[79; 8], 0.1), (0..8).collect::<Vec<_>>());
+    }
+
+    #[test]
+    #[should_panic(expected = "2 boxes but 1 scores")]
+    fn lengths_must_agree() {
+        nms(&[[0.0_f32; 4]; 2], &[0.5], 0.5);
+    }
+}
