@@ -261,7 +261,8 @@ mod tests {
     #[test]
     fn octaves_double_exactly_from_level_to_level() {
         for per_octave in 1..=3 {
-            let generator = AnchorConfig::octaves(9.7, 5, per_octave, &[0.5, 1.0, 1.7]).init(&[8, 16, 32, 64, 128]);
+            let generator =
+                AnchorConfig::octaves(9.7, 5, per_octave, &[0.5, 1.0, 1.7]).init(&[8, 16, 32, 64, 128]);
             for pair in generator.levels.windows(2) {
                 let doubled: Vec<_> = pair[0].1.iter().map(|a| a.map(|v| 2.0 * v)).collect();
                 assert_eq!(pair[1].1, doubled);
@@ -290,7 +291,10 @@ mod tests {
         let none = AnchorConfig { ratios: vec![], ..good.clone() };
         assert_eq!(none.validate(5), Err(AnchorConfigError::NoRatio));
         let negative = AnchorConfig { ratios: vec![-1.0], ..good };
-        assert_eq!(negative.validate(5), Err(AnchorConfigError::NotPositive { field: "ratios", value: -1.0 }));
+        assert_eq!(
+            negative.validate(5),
+            Err(AnchorConfigError::NotPositive { field: "ratios", value: -1.0 })
+        );
     }
 
     #[test]

@@ -8,3 +8,4 @@ pub mod matcher;
 pub mod ops;
 pub mod preprocess;
 pub mod retinanet;
+pub mod weights;

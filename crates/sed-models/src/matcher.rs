@@ -115,10 +115,7 @@ mod tests {
         // IoU .5, .49, .4, .39, 0.
         let anchors = [strip(0., 50.), strip(0., 49.), strip(0., 40.), strip(0., 39.), strip(200., 300.)];
         let matcher = Matcher { allow_low_quality: false, ..Matcher::default() };
-        assert_eq!(
-            matcher.assign(&object, &anchors),
-            [Matched(0), Ignored, Ignored, Background, Background]
-        );
+        assert_eq!(matcher.assign(&object, &anchors), [Matched(0), Ignored, Ignored, Background, Background]);
     }
 
     #[test]

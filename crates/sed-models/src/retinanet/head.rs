@@ -164,7 +164,8 @@ mod tests {
         let rows = by_anchor(output.reshape([1, 6, 1, 2]), 3);
         assert_eq!(rows.dims(), [1, 4, 3]);
         let expected: [[f32; 3]; 4] = [[0., 2., 4.], [6., 8., 10.], [1., 3., 5.], [7., 9., 11.]];
-        rows.into_data().assert_eq(&Tensor::<3>::from_floats([expected], &Device::default()).into_data(), true);
+        rows.into_data()
+            .assert_eq(&Tensor::<3>::from_floats([expected], &Device::default()).into_data(), true);
     }
 
     #[test]
@@ -177,10 +178,10 @@ mod tests {
         assert_eq!(out.box_deltas.dims(), [2, 18, 4]);
         let scores = burn::tensor::activation::sigmoid(out.class_logits);
         // ln, exp and a division in f32.
-        scores.clone().into_data().assert_approx_eq(
-            &scores.full_like(0.01).into_data(),
-            Tolerance::<f32>::absolute(1e-7),
-        );
+        scores
+            .clone()
+            .into_data()
+            .assert_approx_eq(&scores.full_like(0.01).into_data(), Tolerance::<f32>::absolute(1e-7));
         assert_eq!(out.box_deltas.abs().sum().into_scalar::<f32>(), 0.0);
     }
 

@@ -184,7 +184,12 @@ impl AnchorTargets {
                 let (id, weight) = match *assignment {
                     Assignment::Matched(g) => {
                         let index = i * anchors.len() + a;
-                        all.matched.push(Match { index, anchor: anchors[a], object: target.boxes[g], weight });
+                        all.matched.push(Match {
+                            index,
+                            anchor: anchors[a],
+                            object: target.boxes[g],
+                            weight,
+                        });
                         (target.labels[g], weight)
                     }
                     Assignment::Background => (classes, weight),

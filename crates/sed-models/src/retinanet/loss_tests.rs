@@ -42,7 +42,7 @@ impl Inputs {
 }
 
 fn gradient(tensor: &Tensor<3>, gradients: &Gradients) -> Vec<f32> {
-    tensor.grad(gradients).expect("takes part").into_data().to_vec().unwrap()
+    tensor.grad(gradients).expect("takes part").try_into_vec_as().unwrap()
 }
 
 #[track_caller]
@@ -112,7 +112,8 @@ fn without_objects_all_anchors_are_background() {
 #[test]
 fn a_batch_costs_the_mean_of_its_images() {
     // The second image has two matched anchors, so a mean over all matched anchors would differ.
-    let two = Targets { boxes: vec![strip(0.0, 50.0), strip(200.0, 260.0)], labels: vec![0, 1], crowds: vec![] };
+    let two =
+        Targets { boxes: vec![strip(0.0, 50.0), strip(200.0, 260.0)], labels: vec![0, 1], crowds: vec![] };
     let loss = RetinaNetLoss::default();
     let alone = [object(), two.clone()].map(|t| Inputs::flat(1, -1.0).values(&loss, &[t]));
     let both = Inputs::flat(2, -1.0).values(&loss, &[object(), two]);

@@ -166,7 +166,10 @@ impl RetinaNet {
         let pixels = self.settings.preprocess.forward(images, self.size_divisor() / 2);
         let lowest = self.settings.lowest_level - usize::from(self.settings.p2_on_half);
         let features = self.backbone.forward_from(pixels, lowest);
-        pairs.iter().map(|pair| self.predict(features[pair.half].clone(), &layout.levels[pair.half])).collect()
+        pairs
+            .iter()
+            .map(|pair| self.predict(features[pair.half].clone(), &layout.levels[pair.half]))
+            .collect()
     }
 
     fn predict(&self, features: Tensor<4>, grid: &sed_core::pyramid::LevelLayout) -> Predictions {

@@ -65,10 +65,7 @@ impl PostProcess {
     pub fn validate(&self) -> Result<(), InvalidOption> {
         InvalidOption::unless_fraction("postprocess.score_threshold", self.score_threshold.into())?;
         InvalidOption::unless_fraction("postprocess.nms_threshold", self.nms_threshold.into())?;
-        InvalidOption::unless_positive(
-            "postprocess.candidates_per_level",
-            self.candidates_per_level as f64,
-        )?;
+        InvalidOption::unless_positive("postprocess.candidates_per_level", self.candidates_per_level as f64)?;
         InvalidOption::unless_positive("postprocess.max_detections", self.max_detections as f64)
     }
 
@@ -90,7 +87,12 @@ impl PostProcess {
         let logits = host(predictions.class_logits);
         let deltas = host(predictions.box_deltas);
         for_each_image(n, |i| {
-            self.image(&logits[i * a * c..(i + 1) * a * c], &deltas[i * a * 4..(i + 1) * a * 4], grid, sizes[i])
+            self.image(
+                &logits[i * a * c..(i + 1) * a * c],
+                &deltas[i * a * 4..(i + 1) * a * 4],
+                grid,
+                sizes[i],
+            )
         })
     }
 
@@ -136,7 +138,8 @@ impl PostProcess {
             .filter(|candidate| candidate.score > self.score_threshold)
             .collect();
         if candidates.len() > self.candidates_per_level {
-            let better = |a: &Candidate, b: &Candidate| b.score.total_cmp(&a.score).then(a.index.cmp(&b.index));
+            let better =
+                |a: &Candidate, b: &Candidate| b.score.total_cmp(&a.score).then(a.index.cmp(&b.index));
             candidates.select_nth_unstable_by(self.candidates_per_level, better);
             candidates.truncate(self.candidates_per_level);
             candidates.sort_unstable_by_key(|candidate| candidate.index);
@@ -173,12 +176,17 @@ mod tests {
         // Anchor 1 is centred at (8, 0); moved left by one anchor width it lies where anchor 0 is.
         // Anchor 3, centred at (8, 8), is doubled: 0 … 16, cut at 14 × 12.
         let two = 2.0f32.ln();
-        let deltas =
-            Tensor::from_floats([[[0., 0., 0., 0.], [-1., 0., 0., 0.], [0.; 4], [0., 0., two, two]]], &device);
+        let deltas = Tensor::from_floats(
+            [[[0., 0., 0., 0.], [-1., 0., 0., 0.], [0.; 4], [0., 0., two, two]]],
+            &device,
+        );
         let grid = AnchorGrid { layout: &layout, anchors: &anchors, coder: &coder };
         let post = PostProcess::default();
-        let found =
-            post.detections(Predictions::new(logits.clone(), deltas.clone()), grid, &[ImageSize::new(12, 14)]);
+        let found = post.detections(
+            Predictions::new(logits.clone(), deltas.clone()),
+            grid,
+            &[ImageSize::new(12, 14)],
+        );
         // Class 1 of anchor 0 (.2) coincides with class 1 of anchor 1 (.6) and is suppressed.
         assert_eq!(found[0].labels, [0, 1, 0]);
         assert_eq!(found[0].boxes[..2], [[0., 0., 4., 4.], [0., 0., 4., 4.]]);
@@ -208,8 +216,10 @@ mod tests {
         let coder = BoxCoder::default();
         let logits = Tensor::<3>::from_floats([[[5.0], [f32::NAN], [5.0], [5.0]]], &device);
         // The last two are centred at x = 16 and 24, the image ends at 12; the first has NaN deltas.
-        let deltas =
-            Tensor::from_floats([[[f32::NAN, 0., 0., 0.], [0.; 4], [0.; 4], [f32::INFINITY, 0., 0., 0.]]], &device);
+        let deltas = Tensor::from_floats(
+            [[[f32::NAN, 0., 0., 0.], [0.; 4], [0.; 4], [f32::INFINITY, 0., 0., 0.]]],
+            &device,
+        );
         let grid = AnchorGrid { layout: &layout, anchors: &anchors, coder: &coder };
         let sizes = [ImageSize::new(8, 12)];
         let found = PostProcess::default().detections(Predictions::new(logits, deltas), grid, &sizes);

@@ -69,7 +69,8 @@ fn other_sizes_are_padded_so_that_they_pair() {
         for side in (2..=400).step_by(2) {
             let size = ImageSize::new(side, 402 - side);
             let full = model.layout(size);
-            let padded = ImageSize::new(side.next_multiple_of(divisor), (402 - side).next_multiple_of(divisor));
+            let padded =
+                ImageSize::new(side.next_multiple_of(divisor), (402 - side).next_multiple_of(divisor));
             assert_eq!(full, model.layout(padded));
             // Panics if a pair does not fit.
             let (half, _) = model.half_layout(&full, size.halved());
@@ -79,7 +80,9 @@ fn other_sizes_are_padded_so_that_they_pair() {
 }
 
 #[test]
-#[should_panic(expected = "stride 16 of the full view has a grid of [8, 8], stride 8 of the half view one of [16, 16]")]
+#[should_panic(
+    expected = "stride 16 of the full view has a grid of [8, 8], stride 8 of the half view one of [16, 16]"
+)]
 fn a_half_view_of_full_size_panics() {
     let model = small().init(&Device::default()).unwrap();
     let size = ImageSize::new(128, 128);
@@ -118,10 +121,8 @@ fn padding_in_the_batch_and_by_the_detector_are_the_same() {
     let model = small().init(&device).unwrap();
     let image = images([1, 40, 50], &device);
     // The same image at the top left of a grey canvas: grey is not the padding of the network.
-    let canvas = Tensor::full([1, 3, 64, 64], 0.5, &device).slice_assign(
-        [0..1, 0..3, 0..40, 0..50],
-        image.pixels.clone(),
-    );
+    let canvas = Tensor::full([1, 3, 64, 64], 0.5, &device)
+        .slice_assign([0..1, 0..3, 0..40, 0..50], image.pixels.clone());
     let padded = ImageBatch::new(canvas, vec![ImageSize::new(40, 50)]);
     for (a, b) in model.forward(&image).into_iter().zip(model.forward(&padded)) {
         assert_same(a.class_logits, b.class_logits);
@@ -129,11 +130,12 @@ fn padding_in_the_batch_and_by_the_detector_are_the_same() {
     }
 }
 
-/// Whether a gradient reaches each of: the stem, the pyramid, the class predictor, the box predictor.
+/// Whether a gradient reaches each of: the stem, P5 of the pyramid, the class predictor, the box
+/// predictor.
 fn touched(model: &RetinaNet, gradients: &Gradients) -> [bool; 4] {
     [
         &model.backbone.body.conv1,
-        &model.backbone.fpn.layer_blocks[0].0,
+        &model.backbone.fpn.layer_blocks[2].0,
         &model.head.classification_head.cls_logits,
         &model.head.regression_head.bbox_reg,
     ]
