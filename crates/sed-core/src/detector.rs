@@ -1,6 +1,6 @@
 //! The interface between a detector and a semi-supervised trainer.
 
-use burn::module::Module;
+use burn::module::{Module, ModuleDisplay};
 
 use crate::structures::{DetectionLoss, Detections, ImageBatch, StageViews, Targets, Views};
 
@@ -9,7 +9,7 @@ use crate::structures::{DetectionLoss, Detections, ImageBatch, StageViews, Targe
 /// A trainer needs three things of a detector: its supervised losses, its outputs on the three
 /// views of unlabeled images, paired anchor by anchor, and its detections. How many stages it has
 /// and how anchors pair between two image sizes is the detector's own business.
-pub trait Detector: Module + core::fmt::Display + 'static {
+pub trait Detector: Module + ModuleDisplay + core::fmt::Display + 'static {
     /// The number of classes, background not counted.
     fn num_classes(&self) -> usize;
 

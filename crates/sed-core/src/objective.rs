@@ -68,6 +68,9 @@ impl ObjectiveConfig {
 pub struct UnsupervisedLoss {
     /// The stage's name in logs, as in [`StageViews::stage`].
     pub stage: &'static str,
+    /// `[1]`, the teacher's foreground score over all anchors of all images, a number to watch: it is
+    /// 0 for a teacher that sees nothing, and the anchor count for one that sees objects everywhere.
+    pub teacher_foreground: Tensor<1>,
     /// `[1]`, the class term of the scale consistency.
     pub scale_class: Tensor<1>,
     /// `[1]`, the box term of the scale consistency.
@@ -79,6 +82,28 @@ pub struct UnsupervisedLoss {
 }
 
 impl UnsupervisedLoss {
+    /// The names of the four terms, in the order of [`UnsupervisedLoss::terms`].
+    pub const TERMS: [&'static str; 4] = ["scale_class", "scale_box", "distill_class", "distill_box"];
+
+    /// The four terms with their names.
+    pub fn terms(&self) -> [(&'static str, &Tensor<1>); 4] {
+        let terms = [&self.scale_class, &self.scale_box, &self.distill_class, &self.distill_box];
+        std::array::from_fn(|i| (Self::TERMS[i], terms[i]))
+    }
+
+    /// The losses times `factor`, as in a ramp after burn-in.
+    #[must_use]
+    pub fn scaled(self, factor: f64) -> Self {
+        Self {
+            stage: self.stage,
+            scale_class: self.scale_class * factor,
+            scale_box: self.scale_box * factor,
+            distill_class: self.distill_class * factor,
+            distill_box: self.distill_box * factor,
+            teacher_foreground: self.teacher_foreground,
+        }
+    }
+
     /// `[1]`, the sum of the four terms.
     pub fn total(&self) -> Tensor<1> {
         self.scale_class.clone()
@@ -179,7 +204,7 @@ impl Objective {
         let [scale_class, scale_box] = term(self.config.scale_weight, scale_consistency, &views.scale);
         let [distill_class, distill_box] =
             term(self.config.distill_weight, self_distillation, &views.distill);
-        UnsupervisedLoss { stage: views.stage, scale_class, scale_box, distill_class, distill_box }
+        UnsupervisedLoss { stage: views.stage, teacher_foreground: foreground, scale_class, scale_box, distill_class, distill_box }
     }
 }
 

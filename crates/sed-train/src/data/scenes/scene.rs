@@ -53,7 +53,10 @@ impl Scene {
             }
         }
         let noise = rng.uniform(config.noise);
-        Self { image: composition.render(config.image_size, &background, noise, rng), targets: composition.targets }
+        Self {
+            image: composition.render(config.image_size, &background, noise, rng),
+            targets: composition.targets,
+        }
     }
 }
 

@@ -1,0 +1,114 @@
+//! Gradient clipping by the norm over all parameters.
+
+use burn::{
+    module::{Module, ModuleVisitor, Param},
+    optim::GradientsParams,
+    tensor::Tensor,
+};
+
+/// Scales all gradients of `module` by one factor so that their global norm
+/// `sqrt(Σ over parameters of ‖g‖²)` is at most `max_norm`, and returns them with the norm before
+/// clipping. Without `max_norm` the gradients stay as they are.
+///
+/// Burn clips each tensor by its own norm, which changes the direction of the step; one factor for
+/// all keeps it. A norm that is not finite leaves the gradients untouched: the caller decides.
+pub fn clip_global_norm<M: Module>(
+    module: &M,
+    grads: GradientsParams,
+    max_norm: Option<f64>,
+) -> (GradientsParams, f64) {
+    let mut squares = Squares { grads: &grads, squares: Vec::new() };
+    module.visit(&mut squares);
+    if squares.squares.is_empty() {
+        return (grads, 0.0);
+    }
+    // One read for all parameters: each read stalls a GPU.
+    let sum = Tensor::cat(squares.squares, 0).sum();
+    let norm = f64::from(sum.into_scalar::<f32>()).sqrt();
+    match max_norm {
+        Some(max) if norm.is_finite() && norm > max => {
+            let mut scale = Scale { grads, factor: max / norm };
+            module.visit(&mut scale);
+            (scale.grads, norm)
+        }
+        _ => (grads, norm),
+    }
+}
+
+struct Squares<'a> {
+    grads: &'a GradientsParams,
+    squares: Vec<Tensor<1>>,
+}
+
+impl ModuleVisitor for Squares<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(grad) = self.grads.get::<D>(param.id) {
+            self.squares.push((grad.clone() * grad).sum());
+        }
+    }
+}
+
+struct Scale {
+    grads: GradientsParams,
+    factor: f64,
+}
+
+impl ModuleVisitor for Scale {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(grad) = self.grads.remove::<D>(param.id) {
+            self.grads.register(param.id, grad * self.factor);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::{
+        nn::{Linear, LinearConfig},
+        tensor::Device,
+    };
+
+    use super::*;
+
+    /// Gradients 3 and 4 on a weight and a bias: global norm 5.
+    fn three_four() -> (Linear, GradientsParams) {
+        let device = Device::default();
+        let layer = LinearConfig::new(1, 1).init(&device);
+        let mut grads = GradientsParams::new();
+        grads.register(layer.weight.id, Tensor::<2>::from_data([[3.0]], &device));
+        grads.register(layer.bias.as_ref().unwrap().id, Tensor::<1>::from_data([4.0], &device));
+        (layer, grads)
+    }
+
+    fn values(layer: &Linear, grads: &GradientsParams) -> (f32, f32) {
+        let weight = grads.get::<2>(layer.weight.id).unwrap().into_scalar::<f32>();
+        (weight, grads.get::<1>(layer.bias.as_ref().unwrap().id).unwrap().into_scalar::<f32>())
+    }
+
+    #[test]
+    fn a_larger_norm_is_scaled_down_in_one_direction() {
+        let (layer, grads) = three_four();
+        let (clipped, norm) = clip_global_norm(&layer, grads, Some(2.5));
+        assert_eq!(norm, 5.0);
+        assert_eq!(values(&layer, &clipped), (1.5, 2.0));
+    }
+
+    #[test]
+    fn a_smaller_norm_and_no_limit_change_nothing() {
+        for limit in [Some(5.0), Some(10.0), None] {
+            let (layer, grads) = three_four();
+            let (clipped, norm) = clip_global_norm(&layer, grads, limit);
+            assert_eq!(norm, 5.0);
+            assert_eq!(values(&layer, &clipped), (3.0, 4.0));
+        }
+    }
+
+    #[test]
+    fn a_norm_that_is_not_finite_is_reported_and_not_spread() {
+        let (layer, mut grads) = three_four();
+        grads.register(layer.weight.id, Tensor::<2>::from_data([[f32::NAN]], &Device::default()));
+        let (clipped, norm) = clip_global_norm(&layer, grads, Some(1.0));
+        assert!(norm.is_nan());
+        assert_eq!(values(&layer, &clipped).1, 4.0);
+    }
+}

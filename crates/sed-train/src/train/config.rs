@@ -1,0 +1,204 @@
+//! The configuration of a training run.
+
+use sed_core::objective::ObjectiveConfig;
+use serde::{Deserialize, Serialize};
+
+use super::{OptimizerConfig, ScheduleConfig, TeacherConfig, TrainError};
+
+/// What is learned from the unlabeled images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// Nothing: the labeled images alone. The teacher is then the average of the weights.
+    Supervised,
+    /// Scale-Equivalent Distillation.
+    Sed,
+}
+
+/// A training run: how long, on how much, by which method.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainConfig {
+    /// What is learned from the unlabeled images.
+    pub method: Method,
+    /// Optimizer steps in all.
+    pub iterations: usize,
+    /// Steps between two evaluations; a divisor of `iterations`, so that the last step is evaluated.
+    pub evaluate_every: usize,
+    /// Labeled images a step, `n_s`.
+    pub batch_labeled: usize,
+    /// Unlabeled images a step, `n_u`.
+    pub batch_unlabeled: usize,
+    /// Steps on labels alone, after which the teacher starts as a copy of the student.
+    pub burn_in: usize,
+    /// Steps after burn-in over which the unsupervised loss rises linearly to its full weight.
+    pub ramp_up: usize,
+    /// Upper bound of the gradient's global norm; absent for none.
+    pub clip_norm: Option<f64>,
+    /// The student's optimizer.
+    pub optimizer: OptimizerConfig,
+    /// The learning rate.
+    pub schedule: ScheduleConfig,
+    /// How the teacher follows the student.
+    pub teacher: TeacherConfig,
+    /// The unsupervised losses and their weights.
+    pub objective: ObjectiveConfig,
+}
+
+impl Default for TrainConfig {
+    /// The schedule of semi-supervised COCO as published for comparable methods: 180,000 steps of
+    /// 16 + 16 images at a learning rate of 0.01, 2,000 of them burn-in.
+    fn default() -> Self {
+        Self {
+            method: Method::Sed,
+            iterations: 180_000,
+            evaluate_every: 5_000,
+            batch_labeled: 16,
+            batch_unlabeled: 16,
+            burn_in: 2_000,
+            ramp_up: 2_000,
+            clip_norm: Some(10.0),
+            optimizer: OptimizerConfig::default(),
+            schedule: ScheduleConfig::default(),
+            teacher: TeacherConfig { decay: 0.9996, ..TeacherConfig::default() },
+            objective: ObjectiveConfig::default(),
+        }
+    }
+}
+
+impl TrainConfig {
+    /// Checks every field, and the fields against one another.
+    ///
+    /// # Errors
+    ///
+    /// Names the first field that breaks a rule.
+    pub fn validate(&self) -> Result<(), TrainError> {
+        for (field, value) in [
+            ("iterations", self.iterations),
+            ("evaluate_every", self.evaluate_every),
+            ("batch_labeled", self.batch_labeled),
+        ] {
+            if value == 0 {
+                return Err(TrainError::config(field, value, "must be at least 1"));
+            }
+        }
+        if !self.iterations.is_multiple_of(self.evaluate_every) {
+            let rule = "must divide the number of iterations, so that the last step is evaluated";
+            return Err(TrainError::config("evaluate_every", self.evaluate_every, rule));
+        }
+        if let Some(norm) = self.clip_norm
+            && !(norm.is_finite() && norm > 0.0)
+        {
+            return Err(TrainError::config("clip_norm", norm, "must be positive and finite"));
+        }
+        if self.method == Method::Sed {
+            if self.batch_unlabeled == 0 {
+                let rule = "the method \"sed\" needs unlabeled images in each step";
+                return Err(TrainError::config("batch_unlabeled", 0, rule));
+            }
+            if self.burn_in >= self.iterations {
+                let rule = "burn-in must end before the run does, or no unlabeled image is ever used";
+                return Err(TrainError::config("burn_in", self.burn_in, rule));
+            }
+        }
+        self.optimizer.validate()?;
+        self.schedule.validate()?;
+        self.teacher.validate()?;
+        Ok(self.objective.validate()?)
+    }
+
+    /// The same run with another length: burn-in, ramp-up, warm-up and evaluations keep their
+    /// parts of it.
+    #[must_use]
+    pub fn with_iterations(self, iterations: usize) -> Self {
+        let part = |steps: usize| (steps as f64 * iterations as f64 / self.iterations as f64).round() as usize;
+        let evaluations = (1..=self.iterations / self.evaluate_every.max(1))
+            .rev()
+            .find(|count| iterations.is_multiple_of(*count))
+            .unwrap_or(1);
+        let mut schedule = self.schedule.clone();
+        schedule.warmup_iterations = part(schedule.warmup_iterations);
+        Self {
+            iterations,
+            evaluate_every: iterations / evaluations,
+            burn_in: part(self.burn_in),
+            ramp_up: part(self.ramp_up),
+            schedule,
+            ..self
+        }
+    }
+
+    /// Unlabeled images that a step of this run reads: 0 for the supervised method.
+    pub fn unlabeled_per_step(&self) -> usize {
+        match self.method {
+            Method::Supervised => 0,
+            Method::Sed => self.batch_unlabeled,
+        }
+    }
+
+    /// The weight in `[0, 1]` of the unsupervised loss at `iteration` (from 0).
+    pub fn unsupervised_weight(&self, iteration: usize) -> f64 {
+        if self.method == Method::Supervised || iteration < self.burn_in {
+            return 0.0;
+        }
+        let since = (iteration - self.burn_in + 1) as f64;
+        (since / (self.ramp_up as f64 + 1.0)).min(1.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_is_valid() {
+        TrainConfig::default().validate().unwrap();
+    }
+
+    #[test]
+    fn the_unsupervised_loss_starts_after_burn_in_and_rises_linearly() {
+        let config = TrainConfig { burn_in: 10, ramp_up: 3, ..TrainConfig::default() };
+        let weights: Vec<f64> = (8..15).map(|i| config.unsupervised_weight(i)).collect();
+        assert_eq!(weights, [0.0, 0.0, 0.25, 0.5, 0.75, 1.0, 1.0]);
+        let abrupt = TrainConfig { ramp_up: 0, ..config.clone() };
+        assert_eq!(abrupt.unsupervised_weight(10), 1.0);
+        let supervised = TrainConfig { method: Method::Supervised, ..config };
+        assert_eq!(supervised.unsupervised_weight(100), 0.0);
+        assert_eq!(supervised.unlabeled_per_step(), 0);
+    }
+
+    #[test]
+    fn values_that_make_no_sense_are_refused_by_name() {
+        let good = TrainConfig::default();
+        let bad = [
+            (TrainConfig { iterations: 0, ..good.clone() }, "iterations"),
+            (TrainConfig { evaluate_every: 0, ..good.clone() }, "evaluate_every"),
+            (TrainConfig { evaluate_every: 7, ..good.clone() }, "evaluate_every"),
+            (TrainConfig { batch_labeled: 0, ..good.clone() }, "batch_labeled"),
+            (TrainConfig { batch_unlabeled: 0, ..good.clone() }, "batch_unlabeled"),
+            (TrainConfig { burn_in: 180_000, ..good.clone() }, "burn_in"),
+            (TrainConfig { clip_norm: Some(0.0), ..good.clone() }, "clip_norm"),
+        ];
+        for (config, field) in bad {
+            let error = config.validate().unwrap_err().to_string();
+            assert!(error.starts_with(field), "{field}: {error}");
+        }
+    }
+
+    #[test]
+    fn another_length_keeps_the_parts() {
+        let base = TrainConfig { iterations: 1000, evaluate_every: 250, burn_in: 300, ..TrainConfig::default() };
+        let short = base.clone().with_iterations(100);
+        assert_eq!((short.burn_in, short.evaluate_every, short.iterations), (30, 25, 100));
+        // 7 is prime: only the end is evaluated.
+        let prime = base.with_iterations(7);
+        assert_eq!((prime.burn_in, prime.evaluate_every), (2, 7));
+        prime.validate().unwrap();
+    }
+
+    #[test]
+    fn unknown_keys_are_refused() {
+        let error = toml::from_str::<TrainConfig>("iteratoins = 3").unwrap_err();
+        assert!(error.to_string().contains("iteratoins"), "{error}");
+    }
+}

@@ -1,0 +1,30 @@
+//! The mean-teacher trainer, riding on Burn's training engine.
+//!
+//! ```text
+//! TrainLoader ──► SemiSupervised::step ──► gradients ──► SemiSupervised::optimize ──► teacher
+//!   (ordered)      losses, clipping          (Burn)        optimizer on the student     (EMA)
+//! ```
+//!
+//! [`SemiSupervised`] is a Burn module that implements Burn's `TrainStep` and `InferenceStep`;
+//! [`train`] hands it to Burn's `SupervisedTraining`, whose "epoch" is here the number of
+//! iterations between two evaluations.
+
+mod clip;
+mod config;
+mod engine;
+mod error;
+mod metrics;
+mod monitor;
+mod optimizer;
+mod schedule;
+mod step;
+mod teacher;
+
+pub use clip::clip_global_norm;
+pub use config::{Method, TrainConfig};
+pub use engine::{Evaluation, TrainData, TrainOutcome, train};
+pub use error::TrainError;
+pub use optimizer::OptimizerConfig;
+pub use schedule::{ScheduleConfig, WarmupMultiStep};
+pub use step::{SemiSupervised, StepOutput};
+pub use teacher::{RunningStatistics, TeacherConfig, update_teacher};

@@ -1,0 +1,233 @@
+//! What a run shows while it goes on, and the rows of numbers it leaves behind.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    io::IsTerminal,
+    sync::{Arc, Mutex, MutexGuard},
+    time::{Duration, Instant},
+};
+
+use burn::train::{
+    LearnerSummary,
+    logger::{EvaluationProgressLogger, MetricLogger, TrainingProgressLogger},
+    metric::{
+        MetricDefinition, MetricId, NumericEntry,
+        store::{EpochSummary, MetricsUpdate, Split},
+    },
+    renderer::{
+        EvaluationName, MetricState, MetricsRenderer, MetricsRendererEvaluation, MetricsRendererTraining,
+    },
+};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::step::Failure;
+use crate::report::ScalarLog;
+
+/// Named numbers of one iteration.
+pub(super) type Row = BTreeMap<String, f64>;
+
+/// Collects the rows of a run, writes them to the run folder as they come, and shows progress.
+#[derive(Clone)]
+pub(super) struct Monitor {
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    names: HashMap<MetricId, String>,
+    log: Option<ScalarLog>,
+    failure: Failure,
+    label: String,
+    total: usize,
+    done: usize,
+    started: Instant,
+    last_line: Option<Instant>,
+    bar: ProgressBar,
+    plain: bool,
+}
+
+impl Monitor {
+    /// A monitor of a run of `total` iterations; the log is absent for a run without a folder.
+    pub(super) fn new(label: &str, total: usize, log: Option<ScalarLog>, failure: Failure) -> Self {
+        let plain = !std::io::stderr().is_terminal();
+        let target = if plain { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let bar = ProgressBar::with_draw_target(Some(total as u64), target);
+        let template = "{prefix} [{bar:30}] {pos}/{len} {per_sec} ETA {eta}  {wide_msg}";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        bar.set_prefix(label.to_string());
+        let state = State {
+            names: HashMap::new(),
+            log,
+            failure,
+            label: label.to_string(),
+            total,
+            done: 0,
+            started: Instant::now(),
+            last_line: None,
+            bar,
+            plain,
+        };
+        Self { state: Arc::new(Mutex::new(state)) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl State {
+    fn row(&self, update: &MetricsUpdate, take: fn(&NumericEntry) -> bool) -> Row {
+        let value = |numeric: &burn::train::metric::store::NumericMetricUpdate| {
+            let name = self.names.get(&numeric.entry.metric_id)?;
+            let entry = numeric.numeric_entry.as_ref().filter(|entry| take(entry))?;
+            Some((name.clone(), entry.current()))
+        };
+        update.entries_numeric.iter().filter_map(value).collect()
+    }
+
+    fn write(&mut self, row: &Row) {
+        if let Some(log) = &mut self.log
+            && let Err(error) = log.append(self.done as u64, row)
+        {
+            // Once is enough: the engine stops after the current step.
+            self.log = None;
+            self.failure.raise(error.into());
+        }
+    }
+
+    fn train_row(&mut self, mut row: Row) {
+        self.done = row.remove("iteration").map_or(self.done, |iteration| iteration as usize) + 1;
+        self.write(&row);
+        let message = describe(&row);
+        self.bar.set_position(self.done as u64);
+        self.bar.set_message(message.clone());
+        let due = self.last_line.is_none_or(|last| last.elapsed() > Duration::from_secs(10));
+        if self.plain && (due || self.done == self.total) {
+            let elapsed = self.started.elapsed().as_secs_f64();
+            let left = elapsed / self.done as f64 * (self.total - self.done) as f64;
+            eprintln!(
+                "{} {}/{}  {:.1} it/s  ETA {left:.0} s  {message}",
+                self.label,
+                self.done,
+                self.total,
+                self.done as f64 / elapsed
+            );
+            self.last_line = Some(Instant::now());
+        }
+    }
+
+    fn valid_row(&mut self, row: Row) {
+        if row.is_empty() {
+            return;
+        }
+        self.write(&row);
+        let number = |name: &str| row.get(name).map_or(f64::NAN, |value| 100.0 * value);
+        let line = format!(
+            "{} {}/{}  AP / AP50: student {:.1} / {:.1}, teacher {:.1} / {:.1}",
+            self.label,
+            self.done,
+            self.total,
+            number("student/AP"),
+            number("student/AP50"),
+            number("teacher/AP"),
+            number("teacher/AP50"),
+        );
+        if self.plain { eprintln!("{line}") } else { self.bar.println(line) }
+    }
+}
+
+/// Losses by name, without the bookkeeping.
+fn describe(row: &Row) -> String {
+    let hidden = ["learning_rate", "gradient_norm", "loss"];
+    let total = row.get("loss").map(|loss| format!("loss {loss:.3}"));
+    let parts = row.iter().filter(|(name, _)| !hidden.contains(&name.as_str()));
+    let parts = parts.map(|(name, value)| format!("{} {value:.3}", name.trim_start_matches("head/")));
+    total.into_iter().chain(parts).collect::<Vec<_>>().join("  ")
+}
+
+impl MetricLogger for Monitor {
+    fn log(&mut self, update: MetricsUpdate, _epoch: usize, split: &Split) {
+        let mut state = self.state();
+        match split {
+            Split::Train => {
+                let row = state.row(&update, |entry| matches!(entry, NumericEntry::Value(_)));
+                // The engine also sends the means of an "epoch", which carry no iteration's values.
+                if !row.is_empty() {
+                    state.train_row(row);
+                }
+            }
+            Split::Valid => {
+                let row = state.row(&update, |entry| matches!(entry, NumericEntry::Final(_)));
+                state.valid_row(row);
+            }
+            Split::Test(_) => {}
+        }
+    }
+
+    fn read_numeric(
+        &mut self,
+        name: &str,
+        _epoch: usize,
+        _split: &Split,
+    ) -> Result<Vec<NumericEntry>, String> {
+        Err(format!("{name}: the run folder keeps its own logs; nothing is read back"))
+    }
+
+    fn log_metric_definition(&mut self, definition: MetricDefinition) {
+        self.state().names.insert(definition.metric_id, definition.name.to_string());
+    }
+
+    fn log_epoch_summary(&mut self, _summary: EpochSummary) {}
+}
+
+/// The engine's renderer is silent: what there is to show comes with the rows.
+pub(super) struct Silent;
+
+impl MetricsRendererTraining for Silent {
+    fn update_train(&mut self, _state: MetricState) {}
+    fn update_valid(&mut self, _state: MetricState) {}
+    fn on_train_end(
+        &mut self,
+        _summary: Option<LearnerSummary>,
+    ) -> Result<(), Box<dyn core::error::Error>> {
+        Ok(())
+    }
+}
+
+impl MetricsRendererEvaluation for Silent {
+    fn update_test(&mut self, _name: EvaluationName, _state: MetricState) {}
+}
+
+impl TrainingProgressLogger for Silent {
+    fn start(&mut self, _: usize, _: usize, _: Option<usize>, _: Option<&str>) {}
+    fn update_epoch(&mut self, _: usize) {}
+    fn start_split(&mut self, _: &str, _: usize) {}
+    fn update_split(&mut self, _: usize) {}
+    fn end_split(&mut self) {}
+    fn end(&mut self) {}
+    fn log_event_training(&mut self, _: String) {}
+}
+
+impl EvaluationProgressLogger for Silent {
+    fn start_global_progress(&mut self, _: usize) {}
+    fn start_test(&mut self, _: &str, _: usize) {}
+    fn update_test_progress(&mut self, _: usize) {}
+    fn end_test(&mut self) {}
+    fn end_global_progress(&mut self) {}
+    fn log_event_evaluation(&mut self, _: String) {}
+}
+
+impl MetricsRenderer for Silent {
+    fn manual_close(&mut self) {}
+    fn register_metric(&mut self, _definition: MetricDefinition) {}
+}
+
+impl Monitor {
+    /// Ends the display and gives the log back.
+    pub(super) fn finish(&self) -> Option<ScalarLog> {
+        let mut state = self.state();
+        state.bar.finish_and_clear();
+        state.log.take()
+    }
+}

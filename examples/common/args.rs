@@ -1,0 +1,137 @@
+//! The command line that the training examples share.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::{Parser, ValueEnum};
+
+/// Trains a detector from few labeled and many unlabeled images.
+///
+/// Without arguments it draws its own dataset, trains on a few labels alone and by
+/// Scale-Equivalent Distillation, and compares the two. With `--train-annotations` it trains on
+/// your data.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+pub struct Args {
+    /// COCO JSON of the training images.
+    #[arg(long, value_name = "FILE", requires_all = ["train_images", "val_annotations", "val_images"])]
+    pub train_annotations: Option<PathBuf>,
+    /// Folder of the training images.
+    #[arg(long, value_name = "DIR", requires = "train_annotations")]
+    pub train_images: Option<PathBuf>,
+    /// Images without labels: a folder, or a COCO JSON whose file names are relative to its folder.
+    /// May be given several times.
+    #[arg(long, value_name = "DIR_OR_JSON")]
+    pub unlabeled: Vec<PathBuf>,
+    /// COCO JSON of the validation images.
+    #[arg(long, value_name = "FILE", requires = "train_annotations")]
+    pub val_annotations: Option<PathBuf>,
+    /// Folder of the validation images.
+    #[arg(long, value_name = "DIR", requires = "train_annotations")]
+    pub val_images: Option<PathBuf>,
+
+    /// Percent of the training images whose labels are used; the others count as unlabeled.
+    #[arg(long, value_name = "P")]
+    pub labeled_percent: Option<f64>,
+    /// Which of the possible draws of labeled images.
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    pub fold: u32,
+
+    /// Train by one method only; otherwise by both, for a comparison.
+    #[arg(long, value_enum)]
+    pub method: Option<MethodName>,
+    /// The network under the detector.
+    #[arg(long, value_enum, default_value_t = Backbone::Tiny)]
+    pub backbone: Backbone,
+    /// Weights to start from: a torchvision state dict of the backbone or the whole detector
+    /// (.pth or .safetensors).
+    #[arg(long, value_name = "FILE")]
+    pub weights: Option<PathBuf>,
+
+    /// Optimizer steps of each method.
+    #[arg(long, value_name = "N")]
+    pub iterations: Option<usize>,
+    /// Labeled images a step.
+    #[arg(long, value_name = "N")]
+    pub batch_labeled: Option<usize>,
+    /// Unlabeled images a step.
+    #[arg(long, value_name = "N")]
+    pub batch_unlabeled: Option<usize>,
+    /// Side of the square that images are fitted into, a multiple of 128.
+    #[arg(long, value_name = "N")]
+    pub image_size: Option<usize>,
+    /// Seed of weights, order and augmentation.
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub seed: u64,
+    /// Where to compute: default, flex, ndarray, wgpu, vulkan, metal, cuda:0, rocm:0.
+    #[arg(long, value_name = "D", default_value = "default")]
+    pub device: String,
+
+    /// Folder for weights, configuration, metrics and pictures; must not hold a run yet.
+    #[arg(long, value_name = "DIR")]
+    pub run_dir: Option<PathBuf>,
+    /// Folder in which the generated dataset is kept.
+    #[arg(long, value_name = "DIR")]
+    pub cache_dir: Option<PathBuf>,
+    /// TOML file with settings; see config.toml in any run folder.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Changes one setting, as `train.burn_in=300`. May be given several times.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// `--method`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum MethodName {
+    /// The labeled images alone.
+    Supervised,
+    /// Scale-Equivalent Distillation.
+    Sed,
+}
+
+/// `--backbone`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Backbone {
+    /// A small network that trains on two CPU cores.
+    Tiny,
+    /// ResNet-18.
+    Resnet18,
+    /// ResNet-34.
+    Resnet34,
+    /// ResNet-50.
+    Resnet50,
+    /// ResNet-101.
+    Resnet101,
+}
+
+/// The user's files, all of them present.
+#[derive(Debug, Clone)]
+pub struct UserData {
+    /// COCO JSON of the training images.
+    pub train_annotations: PathBuf,
+    /// Their folder.
+    pub train_images: PathBuf,
+    /// COCO JSON of the validation images.
+    pub val_annotations: PathBuf,
+    /// Their folder.
+    pub val_images: PathBuf,
+}
+
+impl Args {
+    /// The user's files, or `None` for the generated dataset.
+    pub fn user_data(&self) -> Result<Option<UserData>> {
+        match (&self.train_annotations, &self.train_images, &self.val_annotations, &self.val_images) {
+            (Some(annotations), Some(images), Some(val), Some(val_images)) => Ok(Some(UserData {
+                train_annotations: annotations.clone(),
+                train_images: images.clone(),
+                val_annotations: val.clone(),
+                val_images: val_images.clone(),
+            })),
+            (None, None, None, None) if self.unlabeled.is_empty() => Ok(None),
+            _ => bail!(
+                "your own data needs --train-annotations, --train-images, --val-annotations and --val-images"
+            ),
+        }
+    }
+}

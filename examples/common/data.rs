@@ -1,0 +1,165 @@
+//! The images and labels of a run: generated, or the user's.
+
+use std::{path::Path, sync::Arc};
+
+use anyhow::{Context, Result, bail};
+use sed::train::{
+    data::{
+        AugmentConfig, Category, CocoIndex, EvalLoader, EvalLoaderConfig, InvalidBoxes, LabeledSet,
+        LoaderConfig, SplitManifest, TrainLoader, UnlabeledSet, scenes::{self, SceneConfig},
+    },
+    eval::{CocoEvaluator, GroundTruth},
+    report::RunFolder,
+    train::{TrainConfig, TrainData},
+};
+
+use super::{
+    args::{Args, UserData},
+    cache_dir,
+    settings::LoaderSettings,
+};
+
+/// Percent of the generated training images that are labeled.
+const GENERATED_PERCENT: f64 = 5.0;
+
+/// What a run trains and is validated on.
+pub struct Dataset {
+    /// Classes in the order of the dense ids.
+    pub categories: Vec<Category>,
+    /// Validation images with their boxes.
+    pub valid: LabeledSet,
+    labeled: LabeledSet,
+    unlabeled: UnlabeledSet,
+    truth: Arc<GroundTruth>,
+    manifest: SplitManifest,
+    source: String,
+}
+
+impl Dataset {
+    /// Opens the user's files, or generates scenes if there are none; draws the labeled part.
+    pub fn open(args: &Args, scenes: Option<&SceneConfig>) -> Result<Self> {
+        match (args.user_data()?, scenes) {
+            (Some(files), _) => Self::read(&files, args, 100.0, "your data".into()),
+            (None, Some(config)) => {
+                let folder = cache_dir(args).join(format!("scenes-{}", config.fingerprint()));
+                let paths = scenes::generate(config, &folder)?;
+                let files = UserData {
+                    train_annotations: paths.train_annotations,
+                    train_images: paths.train_images,
+                    val_annotations: paths.val_annotations,
+                    val_images: paths.val_images,
+                };
+                let source = format!("generated scenes in {}", folder.display());
+                Self::read(&files, args, GENERATED_PERCENT, source)
+            }
+            (None, None) => bail!("no data: give --train-annotations, or a [scenes] table to generate from"),
+        }
+    }
+
+    fn read(files: &UserData, args: &Args, percent: f64, source: String) -> Result<Self> {
+        let index = CocoIndex::read(&files.train_annotations)?;
+        let percent = args.labeled_percent.unwrap_or(percent);
+        let manifest = SplitManifest::draw(&index, percent, u64::from(args.fold))?;
+        // Only the labels of the labeled part are read; the others are never in memory.
+        let labels = index.labels(&manifest.labeled, InvalidBoxes::Refuse)?;
+        let labeled = index.labeled_set(&files.train_images, &labels)?;
+        let mut unlabeled = vec![index.unlabeled_set(&files.train_images, &manifest.unlabeled)?];
+        for path in &args.unlabeled {
+            unlabeled.push(unlabeled_images(path)?);
+        }
+
+        let val = CocoIndex::read(&files.val_annotations)?;
+        if val.categories() != index.categories() {
+            bail!(
+                "{} and {} differ in their categories",
+                files.train_annotations.display(),
+                files.val_annotations.display()
+            );
+        }
+        let val_labels = val.labels(&val.image_ids(), InvalidBoxes::Refuse)?;
+        Ok(Self {
+            categories: index.categories().to_vec(),
+            valid: val.labeled_set(&files.val_images, &val_labels)?,
+            labeled,
+            unlabeled: UnlabeledSet::concat(unlabeled),
+            truth: Arc::new(GroundTruth::from_coco(&val, &val_labels)),
+            manifest,
+            source,
+        })
+    }
+
+    /// The number of classes.
+    pub fn num_classes(&self) -> usize {
+        self.categories.len()
+    }
+
+    /// One line on where the data comes from and how much there is.
+    pub fn describe(&self) -> String {
+        format!(
+            "{}: {} labeled images with {} objects of {} classes, {} unlabeled, {} for validation",
+            self.source,
+            self.labeled.len(),
+            self.labeled.num_objects(),
+            self.num_classes(),
+            self.unlabeled.len(),
+            self.valid.len()
+        )
+    }
+
+    /// Writes which images were labeled.
+    pub fn write_manifest(&self, folder: &RunFolder) -> Result<()> {
+        Ok(self.manifest.save(folder.file("split.json"))?)
+    }
+
+    /// The loaders of a run.
+    pub fn loaders(
+        &self,
+        train: &TrainConfig,
+        augment: &AugmentConfig,
+        loader: &LoaderSettings,
+        seed: u64,
+    ) -> Result<TrainData> {
+        let unlabeled_batch = train.unlabeled_per_step();
+        if unlabeled_batch > 0 && self.unlabeled.is_empty() {
+            bail!("no unlabeled images: give --unlabeled, or --labeled-percent below 100");
+        }
+        let cache_bytes = loader.cache_mib << 20;
+        let config = LoaderConfig {
+            seed,
+            labeled_batch: train.batch_labeled,
+            unlabeled_batch,
+            iterations_per_epoch: train.evaluate_every,
+            workers: loader.threads,
+            prefetch: loader.prefetch,
+            cache_bytes,
+        };
+        let eval = EvalLoaderConfig {
+            image_size: augment.image_size,
+            batch: loader.validation_batch,
+            workers: 1,
+            prefetch: loader.prefetch,
+            cache_bytes,
+        };
+        Ok(TrainData {
+            train: Arc::new(TrainLoader::new(
+                self.labeled.clone(),
+                self.unlabeled.clone(),
+                augment.clone(),
+                config,
+            )?),
+            valid: Arc::new(EvalLoader::new(&self.valid, eval)?),
+            truth: self.truth.clone(),
+            evaluator: Arc::new(CocoEvaluator),
+        })
+    }
+}
+
+/// A folder of images, or a JSON that lists some.
+fn unlabeled_images(path: &Path) -> Result<UnlabeledSet> {
+    let set = if path.is_dir() {
+        UnlabeledSet::from_folder(path)
+    } else {
+        UnlabeledSet::from_json(path, path.parent().unwrap_or(Path::new(".")))
+    };
+    set.with_context(|| format!("--unlabeled {}", path.display()))
+}

@@ -1,0 +1,54 @@
+//! What the training examples share.
+
+pub mod args;
+pub mod data;
+pub mod report;
+pub mod settings;
+
+use std::{path::PathBuf, process::ExitCode, time::SystemTime};
+
+use args::{Args, MethodName};
+use sed::train::train::Method;
+
+/// The exit code of a program; an error is printed in one line, with its causes.
+pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The methods to train by, supervised first.
+pub fn methods(args: &Args) -> Vec<Method> {
+    match args.method {
+        None => vec![Method::Supervised, Method::Sed],
+        Some(MethodName::Supervised) => vec![Method::Supervised],
+        Some(MethodName::Sed) => vec![Method::Sed],
+    }
+}
+
+/// A method's name in progress lines and folder names.
+pub fn label(method: Method) -> &'static str {
+    match method {
+        Method::Supervised => "supervised",
+        Method::Sed => "sed",
+    }
+}
+
+/// The run folder: as asked for, or a new one under `runs`.
+pub fn run_dir(args: &Args, name: &str) -> PathBuf {
+    args.run_dir.clone().unwrap_or_else(|| {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        PathBuf::from("runs").join(format!("{name}-{now}-{}", std::process::id()))
+    })
+}
+
+/// Where generated data is kept: as asked for, the user's cache folder, or a temporary one.
+pub fn cache_dir(args: &Args) -> PathBuf {
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    let cache = || std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home);
+    args.cache_dir.clone().unwrap_or_else(|| cache().unwrap_or_else(std::env::temp_dir).join("sed"))
+}
