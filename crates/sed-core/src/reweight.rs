@@ -96,7 +96,7 @@ impl ReweightConfig {
     ///
     /// let difference = Tensor::<3>::from_floats([[[0.1, -0.5], [0.0, 0.0]]], &Device::default());
     /// let weights = ReweightConfig { gamma: 2.0, ..Default::default() }.anchor_weights(difference);
-    /// assert_eq!(weights.into_data().to_vec::<f32>().unwrap(), [0.25, 0.0]);
+    /// assert_eq!(weights.into_data().try_to_vec::<f32>().unwrap(), [0.25, 0.0]);
     /// ```
     pub fn anchor_weights(&self, probability_difference: Tensor<3>) -> Tensor<2> {
         self.power(probability_difference.inner().abs().max_dim(2).squeeze_dim(2))

@@ -8,7 +8,7 @@ pub fn device() -> Device {
 }
 
 pub fn values<const D: usize>(tensor: &Tensor<D>) -> Vec<f32> {
-    tensor.to_data().to_vec().unwrap()
+    tensor.to_data().try_to_vec().unwrap()
 }
 
 pub fn gradient<const D: usize>(tensor: &Tensor<D>, gradients: &Gradients) -> Vec<f32> {

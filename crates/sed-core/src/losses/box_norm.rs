@@ -20,7 +20,7 @@ pub enum BoxNorm {
     },
     /// `Σd²`.
     SquaredL2,
-    /// The sum of [`smooth_l1`] over the deltas.
+    /// The sum of [`smooth_l1`](fn@smooth_l1) over the deltas.
     SmoothL1 {
         /// Where it turns linear, in units of encoded deltas; 0 is the absolute difference.
         beta: f64,

@@ -22,7 +22,7 @@ use burn::tensor::Tensor;
 /// let prediction = Tensor::<2>::from_floats([[0.5, 3.0]], &device);
 /// let loss = smooth_l1(prediction, Tensor::zeros([1, 2], &device), 1.0);
 /// // 0.5²/2 and 3 − 1/2.
-/// assert_eq!(loss.into_data().to_vec::<f32>().unwrap(), [0.125, 2.5]);
+/// assert_eq!(loss.into_data().try_to_vec::<f32>().unwrap(), [0.125, 2.5]);
 /// ```
 pub fn smooth_l1<const D: usize>(prediction: Tensor<D>, target: Tensor<D>, beta: f64) -> Tensor<D> {
     let (a, b) = (prediction.dims(), target.dims());

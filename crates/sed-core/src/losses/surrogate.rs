@@ -26,7 +26,7 @@ use burn::tensor::Tensor;
 /// let x = Tensor::<1>::from_floats([1.0, 2.0], &device).require_grad();
 /// let square = with_gradient(x.clone().square(), [(x.clone(), x.clone() * 2.0)]);
 /// let gradients = square.sum().backward();
-/// assert_eq!(x.grad(&gradients).unwrap().into_data().to_vec::<f32>().unwrap(), [2.0, 4.0]);
+/// assert_eq!(x.grad(&gradients).unwrap().into_data().try_to_vec::<f32>().unwrap(), [2.0, 4.0]);
 /// ```
 pub fn with_gradient<const D: usize>(
     value: Tensor<D>,

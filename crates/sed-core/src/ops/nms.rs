@@ -73,7 +73,8 @@ fn descending<F: Float>(a: F, b: F) -> Ordering {
 fn suppress<F: Float>(boxes: &[[F; 4]], order: Vec<usize>, iou_threshold: F) -> Vec<usize> {
     let mut kept: Vec<usize> = Vec::new();
     for i in order {
-        if kept.iter().all(|&k| !(boxes::iou(&boxes[k], &boxes[i]) > iou_threshold)) {
+        let overlaps = kept.iter().any(|&k| boxes::iou(&boxes[k], &boxes[i]) > iou_threshold);
+        if !overlaps {
             kept.push(i);
         }
     }

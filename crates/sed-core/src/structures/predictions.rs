@@ -79,7 +79,11 @@ impl Predictions {
 
     /// The same values without a path for gradients.
     pub fn detach(self) -> Self {
-        Self { class_logits: self.class_logits.detach(), box_deltas: self.box_deltas.detach() }
+        // Of a leaf, `detach` alone would keep `require_grad`.
+        Self {
+            class_logits: self.class_logits.detach().set_require_grad(false),
+            box_deltas: self.box_deltas.detach().set_require_grad(false),
+        }
     }
 }
 
@@ -174,6 +178,8 @@ mod tests {
         let predictions = Predictions::new(x.clone() * 2.0, x.clone() * 3.0);
         let loss = predictions.clone().detach().class_logits.sum() * 5.0 + predictions.box_deltas.sum();
         assert_eq!(gradient(&x, &loss.backward()), [3.0; 4]);
+        let leaf = Predictions::new(x.clone(), x).detach();
+        assert!(!leaf.class_logits.is_require_grad() && !leaf.box_deltas.is_require_grad());
     }
 
     #[test]
