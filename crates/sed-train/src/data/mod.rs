@@ -43,5 +43,3 @@ pub use split::SplitManifest;
 pub use loader::{LoaderConfig, LoaderError, TrainBatch, TrainLoader};
 pub use random::{HostRng, Purpose};
 pub use views::{LabeledView, UnlabeledViews};
-#[cfg(test)]
-mod scratch;

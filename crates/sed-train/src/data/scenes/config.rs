@@ -24,12 +24,12 @@ pub struct SceneConfig {
     pub object_size: [f32; 2],
     /// Range of an object's stretch, width over height before it is turned; log-uniform.
     pub aspect: [f32; 2],
-    /// The least share of an object that lies within the image.
+    /// The least area of an object's box within the image, as a share of the whole box.
     pub min_inside: f32,
     /// The largest share of an object's part in the image that figures before it may hide; an
     /// object hidden more is placed anew, and given up after a few tries.
     pub max_occlusion: f32,
-    /// The share of objects that are placed to touch an earlier one.
+    /// The probability that a place is tried at the rim of an earlier object, so that they overlap.
     pub overlap_probability: f64,
     /// Least and most unlabeled figures (bars, arcs, blobs) in an image.
     pub clutter: [usize; 2],
@@ -61,7 +61,7 @@ impl Default for SceneConfig {
             max_occlusion: 0.6,
             overlap_probability: 0.3,
             clutter: [3, 10],
-            clutter_size: [6.0, 60.0],
+            clutter_size: [10.0, 60.0],
             contrast: [0.2, 0.6],
             background_texture: [0.02, 0.12],
             figure_texture: [0.0, 0.2],
