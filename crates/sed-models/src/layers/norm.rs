@@ -9,6 +9,8 @@ use burn::{
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::ops::group_norm::group_norm;
+
 /// Which normalisation follows a convolution.
 ///
 /// In TOML: `norm = "frozen_batch"`, `norm = { group = { groups = 8 } }`.
@@ -186,12 +188,7 @@ pub struct GroupNorm {
 impl GroupNorm {
     /// `[N, C, H, W]` to `[N, C, H, W]`.
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        let [n, c, h, w] = input.dims();
-        let grouped = input.reshape([n, self.groups, c / self.groups * h * w]);
-        let centered = grouped.clone() - grouped.mean_dim(2);
-        let variance = centered.clone().powi_scalar(2).mean_dim(2);
-        let normalized = (centered / (variance + self.epsilon).sqrt()).reshape([n, c, h, w]);
-        normalized * self.weight.val().reshape([1, c, 1, 1]) + self.bias.val().reshape([1, c, 1, 1])
+        group_norm(input, self.weight.val(), self.bias.val(), self.groups, self.epsilon)
     }
 }
 
