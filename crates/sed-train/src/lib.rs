@@ -1,6 +1,16 @@
-//! Teacher-student training, data and evaluation.
+//! Teacher-student training, data and evaluation for Scale-Equivalent Distillation.
+//!
+//! - [`data`]: COCO files, splits, augmented views, loaders, a generated dataset.
+//! - [`train`]: the mean teacher, the semi-supervised step, the run.
+//! - [`eval`]: the COCO numbers.
+//! - [`report`]: what a run leaves in its folder.
+
+#![warn(missing_docs)]
 
 pub mod data;
 pub mod eval;
 pub mod report;
 pub mod train;
+
+#[cfg(test)]
+mod test_data;

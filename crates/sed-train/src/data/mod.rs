@@ -1,6 +1,7 @@
 //! Datasets on disk, and what training and evaluation see of them.
 //!
 //! - COCO annotation files, folders of images: [`CocoIndex`], [`LabeledSet`], [`UnlabeledSet`].
+//! - Which images are labeled: [`SplitManifest`].
 //! - Views: [`ViewGeometry`] moves pixels and boxes alike, [`AugmentConfig`] says what is drawn,
 //!   [`LabeledView`] and [`UnlabeledViews`] are one image's.
 //! - Batches: [`TrainLoader`] and [`EvalLoader`].
@@ -39,7 +40,7 @@ pub use float_image::FloatImage;
 pub use geometry::ViewGeometry;
 pub use host_images::{HostImages, HostViews};
 pub use invalid_config::InvalidConfig;
-pub use split::SplitManifest;
 pub use loader::{LoaderConfig, LoaderError, TrainBatch, TrainLoader};
 pub use random::{HostRng, Purpose};
+pub use split::SplitManifest;
 pub use views::{LabeledView, UnlabeledViews};
