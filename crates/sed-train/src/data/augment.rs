@@ -1,0 +1,373 @@
+//! Which augmentations are drawn, and how often.
+
+use sed_core::ImageSize;
+use serde::{Deserialize, Serialize};
+
+use super::image_ops::{self, PixelRect};
+use super::invalid_config::{require, require_probability, require_range};
+use super::{FloatImage, HostRng, InvalidConfig, ViewGeometry};
+
+/// Weak augmentation (geometry) and strong augmentation (colours, blur, erased rectangles on top).
+///
+/// The strong part's defaults are those that Unbiased Teacher and Dense Teacher share; which
+/// augmentations the paper on Scale-Equivalent Distillation uses is not known to us.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AugmentConfig {
+    /// Side of the square views, in pixels. For training it must be a multiple of the detector's
+    /// size divisor.
+    pub image_size: usize,
+    /// Range of the scale, relative to the one that fits an image's longer side to `image_size`;
+    /// below 1 the view is padded, above 1 a random window is cut out.
+    pub scale: [f32; 2],
+    /// Probability of a horizontal flip.
+    pub flip_probability: f64,
+    /// Objects with a shorter side in the view are dropped, in pixels.
+    pub min_box_side: f32,
+    /// Objects of which a smaller share is left in the view are dropped.
+    pub min_visible: f32,
+    /// Probability that a labeled image gets strong augmentation.
+    pub labeled_strong_probability: f64,
+    /// The strong augmentation.
+    pub strong: StrongConfig,
+}
+
+/// Colour jitter, grey, blur and erased rectangles, in this order.
+///
+/// The four jitters are drawn together and applied in random order. A strength `s` of brightness,
+/// contrast or saturation draws a factor from `[max(0, 1 − s), 1 + s]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StrongConfig {
+    /// Probability of colour jitter.
+    pub jitter_probability: f64,
+    /// Strength of the brightness jitter.
+    pub brightness: f32,
+    /// Strength of the contrast jitter.
+    pub contrast: f32,
+    /// Strength of the saturation jitter.
+    pub saturation: f32,
+    /// Largest turn of the hue, as a share of the colour circle, to either side; at most 0.5.
+    pub hue: f32,
+    /// Probability that all colour is taken away.
+    pub grey_probability: f64,
+    /// Probability of a Gaussian blur.
+    pub blur_probability: f64,
+    /// Range of the blur's standard deviation, in pixels of the view.
+    pub blur_sigma: [f32; 2],
+    /// The rectangles that may be erased, each on its own.
+    pub erase: Vec<EraseConfig>,
+}
+
+/// A rectangle of noise that hides a part of the image.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EraseConfig {
+    /// Probability of the rectangle.
+    pub probability: f64,
+    /// Range of its area, as a share of the image's.
+    pub area: [f32; 2],
+    /// Range of its height over its width; log-uniform.
+    pub aspect: [f32; 2],
+}
+
+impl Default for AugmentConfig {
+    fn default() -> Self {
+        Self {
+            image_size: 512,
+            scale: [0.75, 1.25],
+            flip_probability: 0.5,
+            min_box_side: 1.0,
+            min_visible: 0.25,
+            labeled_strong_probability: 0.5,
+            strong: StrongConfig::default(),
+        }
+    }
+}
+
+impl Default for StrongConfig {
+    fn default() -> Self {
+        Self {
+            jitter_probability: 0.8,
+            brightness: 0.4,
+            contrast: 0.4,
+            saturation: 0.4,
+            hue: 0.1,
+            grey_probability: 0.2,
+            blur_probability: 0.5,
+            blur_sigma: [0.1, 2.0],
+            erase: vec![
+                EraseConfig { probability: 0.7, area: [0.05, 0.2], aspect: [0.3, 3.3] },
+                EraseConfig { probability: 0.5, area: [0.02, 0.2], aspect: [0.1, 6.0] },
+                EraseConfig { probability: 0.3, area: [0.02, 0.2], aspect: [0.05, 8.0] },
+            ],
+        }
+    }
+}
+
+impl AugmentConfig {
+    /// Checks every field.
+    ///
+    /// # Errors
+    ///
+    /// The first field that is out of range.
+    pub fn validate(&self) -> Result<(), InvalidConfig> {
+        require(
+            self.image_size > 0 && self.image_size.is_multiple_of(2),
+            "augment.image_size",
+            self.image_size,
+            "must be even and positive",
+        )?;
+        require_range("augment.scale", self.scale, 0.01, "must be a range, low to high, from 0.01 up")?;
+        require_probability("augment.flip_probability", self.flip_probability)?;
+        require(
+            self.min_box_side >= 0.0 && self.min_box_side.is_finite(),
+            "augment.min_box_side",
+            self.min_box_side,
+            "must be 0 or above",
+        )?;
+        require_probability("augment.min_visible", self.min_visible.into())?;
+        require_probability("augment.labeled_strong_probability", self.labeled_strong_probability)?;
+        self.strong.validate()
+    }
+
+    /// Draws the geometry of a view.
+    pub fn sample_geometry(&self, source: ImageSize, rng: &mut HostRng) -> ViewGeometry {
+        let factor = rng.uniform(self.scale);
+        let mut geometry = ViewGeometry::scaled_to_fit(source, self.image_size, factor);
+        let free = |scaled: usize, output: usize| scaled.saturating_sub(output);
+        geometry.offset = [
+            rng.between([0, free(geometry.resized.width, geometry.output.width)]),
+            rng.between([0, free(geometry.resized.height, geometry.output.height)]),
+        ];
+        geometry.flip = rng.chance(self.flip_probability);
+        geometry
+    }
+}
+
+impl StrongConfig {
+    /// Checks every field.
+    ///
+    /// # Errors
+    ///
+    /// The first field that is out of range.
+    pub fn validate(&self) -> Result<(), InvalidConfig> {
+        require_probability("augment.strong.jitter_probability", self.jitter_probability)?;
+        require_probability("augment.strong.grey_probability", self.grey_probability)?;
+        require_probability("augment.strong.blur_probability", self.blur_probability)?;
+        for (field, strength) in [
+            ("augment.strong.brightness", self.brightness),
+            ("augment.strong.contrast", self.contrast),
+            ("augment.strong.saturation", self.saturation),
+        ] {
+            require(strength >= 0.0 && strength.is_finite(), field, strength, "must be 0 or above")?;
+        }
+        require((0.0..=0.5).contains(&self.hue), "augment.strong.hue", self.hue, "must be within 0 and 0.5")?;
+        let [low, high] = self.blur_sigma;
+        require(
+            low > 0.0 && high >= low && high.is_finite(),
+            "augment.strong.blur_sigma",
+            self.blur_sigma,
+            "must be a range of positive numbers, low to high",
+        )?;
+        for erase in &self.erase {
+            require_probability("augment.strong.erase.probability", erase.probability)?;
+            let rule = "must be a range of positive numbers, low to high";
+            require_range("augment.strong.erase.aspect", erase.aspect, 1e-3, rule)?;
+            require_range("augment.strong.erase.area", erase.area, 0.0, rule)?;
+            require(
+                erase.area[1] <= 1.0,
+                "augment.strong.erase.area",
+                erase.area,
+                "must not exceed the image's area, 1",
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Changes an image at random; every object stays where it is.
+    pub fn apply(&self, image: &mut FloatImage, rng: &mut HostRng) {
+        if rng.chance(self.jitter_probability) {
+            self.jitter(image, rng);
+        }
+        if rng.chance(self.grey_probability) {
+            image_ops::grey(image);
+        }
+        if rng.chance(self.blur_probability) {
+            image_ops::gaussian_blur(image, rng.uniform(self.blur_sigma));
+        }
+        for erase in &self.erase {
+            if rng.chance(erase.probability)
+                && let Some(rect) = erase.sample(image.size(), rng)
+            {
+                image_ops::erase(image, rect, rng);
+            }
+        }
+    }
+
+    fn jitter(&self, image: &mut FloatImage, rng: &mut HostRng) {
+        let mut order = [0, 1, 2, 3];
+        rng.shuffle(&mut order);
+        for op in order {
+            let mut factor = |strength: f32| rng.uniform([(1.0 - strength).max(0.0), 1.0 + strength]);
+            // A strength of 0 skips the work: a factor of 1 changes nothing.
+            match op {
+                0 if self.brightness > 0.0 => image_ops::brightness(image, factor(self.brightness)),
+                1 if self.contrast > 0.0 => image_ops::contrast(image, factor(self.contrast)),
+                2 if self.saturation > 0.0 => image_ops::saturation(image, factor(self.saturation)),
+                3 if self.hue > 0.0 => image_ops::hue(image, rng.uniform([-self.hue, self.hue])),
+                _ => {}
+            }
+        }
+    }
+}
+
+impl EraseConfig {
+    /// Draws a rectangle within an image; none if ten tries do not fit, as with an extreme aspect
+    /// ratio in a narrow image.
+    fn sample(&self, size: ImageSize, rng: &mut HostRng) -> Option<PixelRect> {
+        (0..10).find_map(|_| {
+            let area = rng.uniform(self.area) * (size.height * size.width) as f32;
+            let aspect = rng.log_uniform(self.aspect);
+            let height = (area * aspect).sqrt().round() as usize;
+            let width = (area / aspect).sqrt().round() as usize;
+            let fits = (1..=size.height).contains(&height) && (1..=size.width).contains(&width);
+            fits.then(|| PixelRect {
+                top: rng.between([0, size.height - height]),
+                left: rng.between([0, size.width - width]),
+                height,
+                width,
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Purpose;
+
+    fn rng(index: u64) -> HostRng {
+        HostRng::new(5, Purpose::UnlabeledView, index, 0)
+    }
+
+    fn random_image() -> FloatImage {
+        let mut rng = rng(99);
+        let size = ImageSize::new(24, 32);
+        FloatImage::new(size, (0..3 * 24 * 32).map(|_| 0.2 + 0.5 * rng.unit()).collect())
+    }
+
+    /// Nothing happens with this one.
+    fn off() -> StrongConfig {
+        StrongConfig {
+            jitter_probability: 0.0,
+            grey_probability: 0.0,
+            blur_probability: 0.0,
+            erase: Vec::new(),
+            ..StrongConfig::default()
+        }
+    }
+
+    fn changes(config: &StrongConfig) -> bool {
+        let image = random_image();
+        (0..20).any(|index| {
+            let mut changed = image.clone();
+            config.apply(&mut changed, &mut rng(index));
+            assert!(changed.data().iter().all(|x| (0.0..=1.0).contains(x)));
+            changed != image
+        })
+    }
+
+    #[test]
+    fn each_strong_operation_acts_and_probability_zero_turns_it_off() {
+        assert!(!changes(&off()));
+        assert!(changes(&StrongConfig { grey_probability: 1.0, ..off() }));
+        assert!(changes(&StrongConfig { blur_probability: 1.0, ..off() }));
+        let erase = |probability| StrongConfig {
+            erase: vec![EraseConfig { probability, ..StrongConfig::default().erase[0].clone() }],
+            ..off()
+        };
+        assert!(changes(&erase(1.0)));
+        assert!(!changes(&erase(0.0)));
+        let still = StrongConfig { brightness: 0.0, contrast: 0.0, saturation: 0.0, hue: 0.0, ..off() };
+        let jitter = StrongConfig { jitter_probability: 1.0, ..still };
+        assert!(!changes(&jitter));
+        assert!(changes(&StrongConfig { brightness: 0.4, ..jitter.clone() }));
+        assert!(changes(&StrongConfig { contrast: 0.4, ..jitter.clone() }));
+        assert!(changes(&StrongConfig { saturation: 0.4, ..jitter.clone() }));
+        assert!(changes(&StrongConfig { hue: 0.1, ..jitter.clone() }));
+        assert!(!changes(&StrongConfig { jitter_probability: 0.0, hue: 0.1, ..jitter }));
+    }
+
+    #[test]
+    fn the_blur_uses_its_range() {
+        let blur = |sigma: f32| {
+            let config = StrongConfig { blur_probability: 1.0, blur_sigma: [sigma, sigma], ..off() };
+            let mut image = random_image();
+            config.apply(&mut image, &mut rng(0));
+            image
+        };
+        let mut expected = random_image();
+        image_ops::gaussian_blur(&mut expected, 1.5);
+        assert_eq!(blur(1.5), expected);
+        assert_ne!(blur(0.5), expected);
+    }
+
+    #[test]
+    fn erased_rectangles_keep_area_and_aspect() {
+        let size = ImageSize::new(200, 300);
+        let erase = EraseConfig { probability: 1.0, area: [0.05, 0.2], aspect: [0.3, 3.3] };
+        for index in 0..200 {
+            let rect = erase.sample(size, &mut rng(index)).unwrap();
+            assert!(rect.top + rect.height <= 200 && rect.left + rect.width <= 300);
+            let area = (rect.height * rect.width) as f32 / 60_000.0;
+            let aspect = rect.height as f32 / rect.width as f32;
+            // Sides of at least 30 pixels are rounded by half a pixel.
+            assert!((0.05 * 0.96..0.2 * 1.04).contains(&area), "{area}");
+            assert!((0.3 * 0.96..3.3 * 1.04).contains(&aspect), "{aspect}");
+        }
+        let too_long = EraseConfig { probability: 1.0, area: [0.5, 0.5], aspect: [100.0, 100.0] };
+        assert_eq!(too_long.sample(size, &mut rng(0)), None);
+    }
+
+    #[test]
+    fn geometries_use_scale_crop_and_flip() {
+        let config = AugmentConfig { image_size: 64, scale: [0.5, 2.0], ..AugmentConfig::default() };
+        let source = ImageSize::new(90, 120);
+        let geometries: Vec<_> = (0..300).map(|i| config.sample_geometry(source, &mut rng(i))).collect();
+        let flips = geometries.iter().filter(|g| g.flip).count();
+        // 150 with a deviation of 9.
+        assert!((110..190).contains(&flips), "{flips}");
+        assert!(geometries.iter().any(|g| g.offset[0] > 20 && g.offset[1] > 10));
+        for geometry in &geometries {
+            let long = geometry.resized.width;
+            assert!((32..=128).contains(&long));
+            let view = geometry.view_size();
+            assert_eq!(view, ImageSize::new(geometry.resized.height.min(64), long.min(64)));
+        }
+        let plain = AugmentConfig { scale: [1.0, 1.0], flip_probability: 0.0, ..config };
+        let geometry = plain.sample_geometry(source, &mut rng(0));
+        assert_eq!(geometry, ViewGeometry::scaled_to_fit(source, 64, 1.0));
+    }
+
+    #[test]
+    fn rules_name_their_field() {
+        AugmentConfig::default().validate().unwrap();
+        let broken: [(&str, fn(&mut AugmentConfig)); 9] = [
+            ("augment.image_size", |c| c.image_size = 33),
+            ("augment.scale", |c| c.scale = [2.0, 1.0]),
+            ("augment.scale", |c| c.scale = [f32::NAN, 1.0]),
+            ("augment.flip_probability", |c| c.flip_probability = -0.1),
+            ("augment.min_visible", |c| c.min_visible = 2.0),
+            ("augment.strong.hue", |c| c.strong.hue = 0.6),
+            ("augment.strong.blur_sigma", |c| c.strong.blur_sigma = [0.0, 1.0]),
+            ("augment.strong.erase.area", |c| c.strong.erase[0].area = [0.1, 1.1]),
+            ("augment.strong.brightness", |c| c.strong.brightness = f32::INFINITY),
+        ];
+        for (field, change) in broken {
+            let mut config = AugmentConfig::default();
+            change(&mut config);
+            assert_eq!(config.validate().unwrap_err().field, field);
+        }
+    }
+}
