@@ -353,7 +353,8 @@ mod tests {
     #[test]
     fn rules_name_their_field() {
         AugmentConfig::default().validate().unwrap();
-        let broken: [(&str, fn(&mut AugmentConfig)); 9] = [
+        type Break = fn(&mut AugmentConfig);
+        let broken: [(&str, Break); 9] = [
             ("augment.image_size", |c| c.image_size = 33),
             ("augment.scale", |c| c.scale = [2.0, 1.0]),
             ("augment.scale", |c| c.scale = [f32::NAN, 1.0]),

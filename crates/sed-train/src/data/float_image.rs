@@ -20,7 +20,12 @@ impl FloatImage {
     pub fn new(size: ImageSize, data: Vec<f32>) -> Self {
         let ImageSize { height, width } = size;
         assert!(height > 0 && width > 0, "FloatImage: {height}×{width} has no pixel");
-        assert_eq!(data.len(), 3 * height * width, "FloatImage: {} numbers for 3×{height}×{width}", data.len());
+        assert_eq!(
+            data.len(),
+            3 * height * width,
+            "FloatImage: {} numbers for 3×{height}×{width}",
+            data.len()
+        );
         Self { height, width, data }
     }
 

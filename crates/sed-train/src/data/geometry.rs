@@ -118,7 +118,8 @@ impl ViewGeometry {
                 seen.labels.push(label);
             }
         }
-        seen.crowds = targets.crowds.iter().map(|&c| clip(self.map_box(c))).filter(|&c| area(c) > 0.0).collect();
+        seen.crowds =
+            targets.crowds.iter().map(|&c| clip(self.map_box(c))).filter(|&c| area(c) > 0.0).collect();
         seen
     }
 
@@ -147,9 +148,12 @@ impl ViewGeometry {
         let (left, top) = (self.offset[0] as f64 * sx, self.offset[1] as f64 * sy);
         let crop_width = (view.width as f64 * sx).min(f64::from(width) - left);
         let crop_height = (view.height as f64 * sy).min(f64::from(height) - top);
-        let options = ResizeOptions::new()
-            .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
-            .crop(left, top, crop_width, crop_height);
+        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear)).crop(
+            left,
+            top,
+            crop_width,
+            crop_height,
+        );
         let source = ImageRef::new(width, height, image.as_raw(), PixelType::U8x3)
             .expect("an RGB image has three bytes a pixel");
         let mut window = Image::new(view.width as u32, view.height as u32, PixelType::U8x3);
@@ -233,7 +237,7 @@ mod tests {
         images.push(&view);
         let half = images.to_batch(&burn::tensor::Device::default()).halved();
         assert_eq!(half.sizes, [ImageSize::new(32, 32)]);
-        let half = FloatImage::new(ImageSize::new(32, 32), half.pixels.into_data().to_vec().unwrap());
+        let half = FloatImage::new(ImageSize::new(32, 32), half.pixels.into_data().try_to_vec().unwrap());
         let full = geometry.map_box([30.0, 16.0, 70.0, 40.0]);
         for (found, expected) in region(&half).into_iter().zip(full.map(|c| c / 2.0)) {
             // All edges lie on whole pixels: means of 2×2 zeros and ones are exact.
@@ -257,7 +261,9 @@ mod tests {
         let image = with_box(flip.source, [3, 5, 20, 31]);
         let once = flip.apply(&image);
         let bytes = |i: &FloatImage| {
-            RgbImage::from_fn(60, 50, |x, y| Rgb(i.pixel(y as usize, x as usize).map(|v| (v * 255.0).round() as u8)))
+            RgbImage::from_fn(60, 50, |x, y| {
+                Rgb(i.pixel(y as usize, x as usize).map(|v| (v * 255.0).round() as u8))
+            })
         };
         assert_ne!(bytes(&once), image);
         assert_eq!(bytes(&flip.apply(&bytes(&once))), image);

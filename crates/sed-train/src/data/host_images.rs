@@ -98,7 +98,7 @@ mod tests {
         let batch = batch.to_batch(&Device::default());
         assert_eq!(batch.pixels.dims(), [2, 3, 2, 4]);
         assert_eq!(batch.sizes, [ImageSize::new(1, 2), ImageSize::new(2, 4)]);
-        let values: Vec<f32> = batch.pixels.into_data().to_vec().unwrap();
+        let values: Vec<f32> = batch.pixels.into_data().try_to_vec().unwrap();
         assert_eq!(values[..8], [0.1, 0.2, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
         assert_eq!(values[16..24], [0.5, 0.6, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
         assert_eq!(values[24..], [1.0; 24]);
@@ -117,6 +117,6 @@ mod tests {
         weak.push(&FloatImage::new(ImageSize::new(2, 2), vec![0.0; 12]));
         strong.push(&FloatImage::new(ImageSize::new(2, 2), [0.0, 0.5, 0.25, 0.25].repeat(3)));
         let views = HostViews { weak, strong, keys: vec!["a".into()] }.to_views(&Device::default());
-        assert_eq!(views.half.pixels.into_data().to_vec::<f32>().unwrap(), [0.25; 3]);
+        assert_eq!(views.half.pixels.into_data().try_to_vec::<f32>().unwrap(), [0.25; 3]);
     }
 }

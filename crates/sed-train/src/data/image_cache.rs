@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use image::RgbImage;
+use sed_core::ImageSize;
 
 use super::DataError;
 
@@ -49,6 +50,17 @@ impl ImageCache {
         }
         Ok(image)
     }
+
+    /// The pixels of an image of an annotation file, whose size must be the one listed there.
+    pub fn get_listed(&self, path: &Path, id: u64, listed: ImageSize) -> Result<Arc<RgbImage>, DataError> {
+        let image = self.get(path)?;
+        let found = ImageSize::new(image.height() as usize, image.width() as usize);
+        if found == listed {
+            Ok(image)
+        } else {
+            Err(DataError::SizeMismatch { path: path.to_owned(), id, found, listed })
+        }
+    }
 }
 
 #[cfg(test)]
@@ -71,5 +83,14 @@ mod tests {
         assert_eq!(cache.kept.lock().unwrap().bytes, 36);
         let none = ImageCache::new(three_by_two, 0);
         assert!(!Arc::ptr_eq(&none.get(Path::new("a")).unwrap(), &none.get(Path::new("a")).unwrap()));
+    }
+
+    #[test]
+    fn another_size_than_listed_is_an_error() {
+        let cache = ImageCache::new(three_by_two, 40);
+        let get = |height, width| cache.get_listed(Path::new("a.png"), 7, ImageSize::new(height, width));
+        assert!(get(2, 3).is_ok());
+        let text = get(3, 2).unwrap_err().to_string();
+        assert!(text.contains("a.png") && text.contains('7'), "{text}");
     }
 }

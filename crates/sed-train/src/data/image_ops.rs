@@ -65,7 +65,13 @@ pub fn hue(image: &mut FloatImage, turns: f32) {
         // hue is in [−1, 5], the sum with 1..=5 and `sixths` in [0, 16).
         let channel = |n: f32| {
             let k = hue + sixths + n;
-            let k = if k >= 12.0 { k - 12.0 } else if k >= 6.0 { k - 6.0 } else { k };
+            let k = if k >= 12.0 {
+                k - 12.0
+            } else if k >= 6.0 {
+                k - 6.0
+            } else {
+                k
+            };
             value - chroma * k.min(4.0 - k).clamp(0.0, 1.0)
         };
         (*r, *g, *b) = (channel(5.0), channel(3.0), channel(1.0));
@@ -277,8 +283,7 @@ mod tests {
     fn erase_changes_the_rectangle_and_nothing_else() {
         let image = FloatImage::new(ImageSize::new(8, 9), vec![2.0; 3 * 72]);
         let rect = PixelRect { top: 2, left: 3, height: 4, width: 6 };
-        let erased =
-            after(&image, |x| erase(x, rect, &mut HostRng::new(0, Purpose::LabeledView, 0, 0)));
+        let erased = after(&image, |x| erase(x, rect, &mut HostRng::new(0, Purpose::LabeledView, 0, 0)));
         for y in 0..8 {
             for x in 0..9 {
                 let inside = (2..6).contains(&y) && (3..9).contains(&x);

@@ -58,8 +58,7 @@ impl<T: Send + 'static> OrderedWorkers<T> {
         ahead: usize,
         work: Arc<dyn Fn(usize) -> T + Send + Sync>,
     ) -> Self {
-        let state =
-            State { next: range.start, wanted: range.start, ready: BTreeMap::new(), stopped: false };
+        let state = State { next: range.start, wanted: range.start, ready: BTreeMap::new(), stopped: false };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         let (end, ahead) = (range.end, ahead.max(1));
         let threads = (0..workers)

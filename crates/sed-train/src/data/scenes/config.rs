@@ -24,12 +24,12 @@ pub struct SceneConfig {
     pub object_size: [f32; 2],
     /// Range of an object's stretch, width over height before it is turned; log-uniform.
     pub aspect: [f32; 2],
-    /// The least share of an object that lies within the image.
+    /// The least area of an object's box within the image, as a share of the whole box.
     pub min_inside: f32,
     /// The largest share of an object's part in the image that figures before it may hide; an
     /// object hidden more is placed anew, and given up after a few tries.
     pub max_occlusion: f32,
-    /// The share of objects that are placed to touch an earlier one.
+    /// The probability that a place is tried at the rim of an earlier object, so that they overlap.
     pub overlap_probability: f64,
     /// Least and most unlabeled figures (bars, arcs, blobs) in an image.
     pub clutter: [usize; 2],
@@ -61,8 +61,8 @@ impl Default for SceneConfig {
             max_occlusion: 0.6,
             overlap_probability: 0.3,
             clutter: [3, 10],
-            clutter_size: [6.0, 60.0],
-            contrast: [0.25, 0.7],
+            clutter_size: [10.0, 60.0],
+            contrast: [0.2, 0.6],
             background_texture: [0.02, 0.12],
             figure_texture: [0.0, 0.2],
             noise: [0.0, 0.04],
@@ -78,7 +78,12 @@ impl SceneConfig {
     ///
     /// The first field that is out of range.
     pub fn validate(&self) -> Result<(), InvalidConfig> {
-        require((16..=4096).contains(&self.image_size), "image_size", self.image_size, "must be within 16 and 4096")?;
+        require(
+            (16..=4096).contains(&self.image_size),
+            "image_size",
+            self.image_size,
+            "must be within 16 and 4096",
+        )?;
         require(self.train_images > 0, "train_images", self.train_images, "must be positive")?;
         require(self.val_images > 0, "val_images", self.val_images, "must be positive")?;
         for (field, range) in [("objects", self.objects), ("clutter", self.clutter)] {
@@ -103,7 +108,7 @@ impl SceneConfig {
         ] {
             require_range(field, range, 0.0, "must be a range of numbers from 0 up, low to high")?;
         }
-        // Beyond 0.5 a mid-grey background has no colour so far away.
+        // A mid-grey background has no colour farther away than 0.5; the difference is then cut.
         require(self.contrast[1] <= 1.0, "contrast", self.contrast, "must not exceed 1")?;
         require_probability("min_inside", self.min_inside.into())?;
         require_probability("max_occlusion", self.max_occlusion.into())?;
@@ -156,7 +161,8 @@ mod tests {
 
     #[test]
     fn each_rule_names_its_field() {
-        let broken: [(&str, fn(&mut SceneConfig)); 8] = [
+        type Break = fn(&mut SceneConfig);
+        let broken: [(&str, Break); 8] = [
             ("image_size", |c| c.image_size = 0),
             ("train_images", |c| c.train_images = 0),
             ("objects", |c| c.objects = [0, 3]),

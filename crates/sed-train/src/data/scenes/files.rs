@@ -153,11 +153,13 @@ fn write_images(
                         fs::write(&path, png(&scene)).map_err(io_error(&path))?;
                         *targets = scene.targets;
                     }
-                    Ok(())
+                    Ok::<(), SceneError>(())
                 })
             })
             .collect();
-        workers.into_iter().try_for_each(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        workers
+            .into_iter()
+            .try_for_each(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     })?;
     Ok(targets)
 }
@@ -223,7 +225,13 @@ mod tests {
     use super::*;
 
     fn small() -> SceneConfig {
-        SceneConfig { image_size: 64, train_images: 5, val_images: 2, object_size: [6.0, 40.0], ..Default::default() }
+        SceneConfig {
+            image_size: 64,
+            train_images: 5,
+            val_images: 2,
+            object_size: [6.0, 40.0],
+            ..Default::default()
+        }
     }
 
     fn contents(root: &Path) -> Vec<(PathBuf, Vec<u8>)> {

@@ -132,9 +132,8 @@ mod tests {
     #[test]
     fn the_front_figure_keeps_its_samples() {
         let mut canvas = Canvas::new(16, 2);
-        let square = |x: f32| Outline {
-            contours: vec![vec![[x, 4.0], [x + 8.0, 4.0], [x + 8.0, 12.0], [x, 12.0]]],
-        };
+        let square =
+            |x: f32| Outline { contours: vec![vec![[x, 4.0], [x + 8.0, 4.0], [x + 8.0, 12.0], [x, 12.0]]] };
         let front = canvas.spans(&square(2.0));
         assert_eq!(canvas.count(&front), (256, 256));
         canvas.claim(&front, 0);
@@ -159,7 +158,8 @@ mod tests {
         let spans = canvas.spans(&half);
         canvas.claim(&spans, 0);
         let (mut figure, mut background) = (0.0, 0.0);
-        canvas.shares(1, 1, |who, share| *(if who.is_some() { &mut figure } else { &mut background }) += share);
+        canvas
+            .shares(1, 1, |who, share| *(if who.is_some() { &mut figure } else { &mut background }) += share);
         assert_eq!((figure, background), (0.5, 0.5));
     }
 

@@ -53,7 +53,10 @@ impl Scene {
             }
         }
         let noise = rng.uniform(config.noise);
-        Self { image: composition.render(config.image_size, &background, noise, rng), targets: composition.targets }
+        Self {
+            image: composition.render(config.image_size, &background, noise, rng),
+            targets: composition.targets,
+        }
     }
 }
 
@@ -96,10 +99,8 @@ impl Composition {
         }
     }
 
-    /// Puts an unlabeled figure behind what is there; it may be hidden altogether.
-    ///
-    /// A figure before an object could hide it; here the figures in front are already placed, and
-    /// an object that comes later is held to its occlusion limit.
+    /// Puts an unlabeled figure behind what is there; it may be hidden altogether. Objects that come
+    /// later lie behind it, and are held to their occlusion limit.
     fn add_clutter(&mut self, config: &SceneConfig, background: [f32; 3], rng: &mut HostRng) {
         let size = rng.log_uniform(config.clutter_size);
         let center = [0; 2].map(|_| rng.uniform([0.0, config.image_size as f32]));

@@ -129,9 +129,7 @@ impl Outline {
 
 fn bounds(points: &[[f32; 2]]) -> [f32; 4] {
     let start = [f32::INFINITY, f32::INFINITY, f32::NEG_INFINITY, f32::NEG_INFINITY];
-    points
-        .iter()
-        .fold(start, |[x1, y1, x2, y2], &[x, y]| [x1.min(x), y1.min(y), x2.max(x), y2.max(y)])
+    points.iter().fold(start, |[x1, y1, x2, y2], &[x, y]| [x1.min(x), y1.min(y), x2.max(x), y2.max(y)])
 }
 
 /// The part of a polygon where `sign · (point[axis] − limit) ≥ 0` (Sutherland and Hodgman).
@@ -174,8 +172,9 @@ pub(super) fn clutter_outline(rng: &mut HostRng) -> Outline {
             (0..=steps).map(|i| arc(1.0, i)).chain((0..=steps).rev().map(|i| arc(inner, i))).collect()
         }
         _ => {
-            let corners = rng.between([7, 11]);
-            let radii: Vec<f32> = (0..corners).map(|_| rng.uniform([0.25, 1.0])).collect();
+            // Not so ragged that it passes for a star.
+            let corners = rng.between([6, 10]);
+            let radii: Vec<f32> = (0..corners).map(|_| rng.uniform([0.55, 1.0])).collect();
             radii.iter().enumerate().map(|(i, &radius)| on_circle(radius, i, corners)).collect()
         }
     };
@@ -190,8 +189,7 @@ mod tests {
     fn a_placed_outline_has_its_size_and_center() {
         for class in ShapeClass::ALL {
             for angle in [0.0, 0.3, 2.0] {
-                let [x1, y1, x2, y2] =
-                    class.outline().placed(1.2, angle, 40.0, [64.0, 50.0]).bounds();
+                let [x1, y1, x2, y2] = class.outline().placed(1.2, angle, 40.0, [64.0, 50.0]).bounds();
                 // Rounding of coordinates near 100 in f32.
                 assert!(((x2 - x1).max(y2 - y1) - 40.0).abs() < 1e-3, "{}", class.name());
                 assert!(((x1 + x2) / 2.0 - 64.0).abs() < 1e-3 && ((y1 + y2) / 2.0 - 50.0).abs() < 1e-3);
@@ -203,8 +201,7 @@ mod tests {
     fn a_figure_cut_by_the_border_keeps_only_the_bounds_of_what_is_left() {
         // A diamond with corners (-10, 5), (10, 5), (0, -5), (0, 15): inside x ≥ 0 its corners are
         // (0, -5), (10, 5), (0, 15); y ≥ 0 cuts (0, 0), (5, 0).
-        let diamond =
-            Outline { contours: vec![vec![[10.0, 5.0], [0.0, 15.0], [-10.0, 5.0], [0.0, -5.0]]] };
+        let diamond = Outline { contours: vec![vec![[10.0, 5.0], [0.0, 15.0], [-10.0, 5.0], [0.0, -5.0]]] };
         assert_eq!(diamond.bounds_within(100.0), Some([0.0, 0.0, 10.0, 15.0]));
         // The square from 0 to 4 lies within the diamond.
         assert_eq!(diamond.bounds_within(4.0), Some([0.0, 0.0, 4.0, 4.0]));

@@ -10,13 +10,26 @@ pub(super) type Color = [f32; 3];
 enum Pattern {
     Plain,
     /// `cos(k·p + phase)`.
-    Waves { k: [f32; 2], phase: f32 },
+    Waves {
+        k: [f32; 2],
+        phase: f32,
+    },
     /// The sign of a product of two waves.
-    Checks { k: [f32; 2], phase: f32 },
+    Checks {
+        k: [f32; 2],
+        phase: f32,
+    },
     /// A linear slope with −1 and 1 at `reach` pixels from the center.
-    Slope { direction: [f32; 2], center: [f32; 2], reach: f32 },
+    Slope {
+        direction: [f32; 2],
+        center: [f32; 2],
+        reach: f32,
+    },
     /// Smooth noise over a grid of random values `cell` pixels apart.
-    Clouds { cell: f32, values: Vec<f32> },
+    Clouds {
+        cell: f32,
+        values: Vec<f32>,
+    },
 }
 
 /// Values in the table of [`Pattern::Clouds`]: a power of two, so that a cell's index wraps by a mask.
@@ -104,7 +117,8 @@ impl Pattern {
                 let (fu, fv) = (smooth(u - i), smooth(v - j));
                 let value = |di: i32, dj: i32| {
                     // A fixed jumble of the two indices; neighbours fall on unrelated table entries.
-                    let hash = (i as i32 + di).wrapping_mul(73_856_093) ^ (j as i32 + dj).wrapping_mul(19_349_663);
+                    let hash =
+                        (i as i32 + di).wrapping_mul(73_856_093) ^ (j as i32 + dj).wrapping_mul(19_349_663);
                     let hash = hash as u32;
                     values[((hash ^ (hash >> 15)) as usize) & (CLOUD_VALUES - 1)]
                 };
@@ -208,8 +222,7 @@ mod tests {
         for other in [[0.0; 3], [1.0; 3], [0.2, 0.5, 0.8]] {
             for _ in 0..50 {
                 let color = contrasting_color(&mut rng, other, [0.3, 0.5]);
-                let difference =
-                    color.iter().zip(other).fold(0.0_f32, |m, (a, b)| m.max((a - b).abs()));
+                let difference = color.iter().zip(other).fold(0.0_f32, |m, (a, b)| m.max((a - b).abs()));
                 // Rounding of a sum near 1 in f32.
                 assert!((0.3 - 1e-6..=0.5 + 1e-6).contains(&difference), "{difference}");
             }

@@ -1,0 +1,365 @@
+//! Training batches, prepared on worker threads.
+
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
+use burn::data::dataset::DatasetError;
+use burn::tensor::Device;
+use sed_core::{ImageSize, Targets};
+use serde::{Deserialize, Serialize};
+
+use super::image_cache::{Decoder, ImageCache};
+use super::invalid_config::require;
+use super::ordered::{OrderedWorkers, panic_message};
+use super::shuffled_order::ShuffledOrder;
+use super::{
+    AugmentConfig, DataError, HostImages, HostRng, HostViews, InvalidConfig, LabeledSet, LabeledView,
+    Purpose, UnlabeledSet, UnlabeledViews,
+};
+
+/// Sizes of the batches, and how they are prepared.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LoaderConfig {
+    /// Seed of the order of the images and of their augmentation.
+    pub seed: u64,
+    /// Labeled images in a batch, `n_s`.
+    pub labeled_batch: usize,
+    /// Unlabeled images in a batch, `n_u`; 0 for supervised training.
+    pub unlabeled_batch: usize,
+    /// Batches in one pass of the training engine's loop.
+    pub iterations_per_epoch: usize,
+    /// Threads that prepare batches; 0 prepares each when it is asked for.
+    pub workers: usize,
+    /// Batches prepared before they are asked for, at most.
+    pub prefetch: usize,
+    /// Decoded images are kept in memory up to this many bytes.
+    pub cache_bytes: usize,
+}
+
+impl Default for LoaderConfig {
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            labeled_batch: 8,
+            unlabeled_batch: 8,
+            iterations_per_epoch: 100,
+            workers: 1,
+            prefetch: 4,
+            cache_bytes: 256 << 20,
+        }
+    }
+}
+
+impl LoaderConfig {
+    /// Checks every field.
+    ///
+    /// # Errors
+    ///
+    /// The first field that is out of range.
+    pub fn validate(&self) -> Result<(), InvalidConfig> {
+        for (field, value) in [
+            ("loader.labeled_batch", self.labeled_batch),
+            ("loader.iterations_per_epoch", self.iterations_per_epoch),
+            ("loader.prefetch", self.prefetch),
+        ] {
+            require(value > 0, field, value, "must be positive")?;
+        }
+        require(self.workers <= 1024, "loader.workers", self.workers, "must be at most 1024")
+    }
+}
+
+/// Why a batch could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum LoaderError {
+    /// A field of the configuration is out of range.
+    #[error(transparent)]
+    Config(#[from] InvalidConfig),
+    /// Images are asked for of a set that has none.
+    #[error("the set of {set} images is empty")]
+    EmptySet {
+        /// Labeled, unlabeled or evaluation.
+        set: &'static str,
+    },
+    /// An image cannot be read; its file is named in the source.
+    #[error("batch {batch}: {source}")]
+    Image {
+        /// The iteration, or the number of an evaluation batch.
+        batch: usize,
+        /// What is wrong with the file.
+        source: DataError,
+    },
+    /// Preparing an image panicked.
+    #[error("batch {batch}: {}: preparing the image panicked: {message}", path.display())]
+    Panic {
+        /// The iteration, or the number of an evaluation batch.
+        batch: usize,
+        /// The image file.
+        path: PathBuf,
+        /// What the panic says.
+        message: String,
+    },
+    /// A worker thread panicked outside of any image.
+    #[error("batch {batch}: a worker thread panicked: {message}")]
+    Worker {
+        /// The iteration, or the number of an evaluation batch.
+        batch: usize,
+        /// What the panic says.
+        message: String,
+    },
+}
+
+/// Runs the work on one image of a batch; errors and panics come back with the file's name.
+pub(super) fn prepare<T>(
+    batch: usize,
+    path: &Path,
+    work: impl FnOnce() -> Result<T, DataError>,
+) -> Result<T, LoaderError> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(result) => result.map_err(|source| LoaderError::Image { batch, source }),
+        Err(payload) => {
+            let message = panic_message(payload.as_ref());
+            Err(LoaderError::Panic { batch, path: path.to_owned(), message })
+        }
+    }
+}
+
+/// What one training step sees.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrainBatch {
+    /// The number of the training step, from 0.
+    pub iteration: usize,
+    /// The labeled images.
+    pub labeled: HostImages,
+    /// The objects of each labeled image, in its pixels.
+    pub targets: Vec<Targets>,
+    /// The ids of the labeled images in their annotation file.
+    pub labeled_ids: Vec<u64>,
+    /// The unlabeled images, if the batch has any.
+    pub unlabeled: Option<HostViews>,
+}
+
+/// Batches of augmented images, in order, prepared on worker threads.
+///
+/// The content of a batch depends on the sets, the configurations and the iteration alone: neither
+/// on the number of threads nor on the batches before it. Each set is visited in passes, every
+/// image once a pass, in a new random order each time; images are numbered through the iterations,
+/// so a pass may end within a batch.
+///
+/// As a [`DataLoader`] its items are batches. Each `iter()` yields
+/// [`iterations_per_epoch`](LoaderConfig::iterations_per_epoch) of them, from where the one before
+/// ended. An image that cannot be read arrives as an error at its iteration (a
+/// [`LoaderError`] as the source of Burn's error), and a panic of a worker does too.
+#[derive(Clone)]
+pub struct TrainLoader {
+    source: Arc<Source>,
+    /// The iteration of the next batch; for a slice, of the next epoch.
+    next: Arc<AtomicUsize>,
+    /// The part of each epoch that this loader yields.
+    part: Range<usize>,
+}
+
+struct Source {
+    labeled: LabeledSet,
+    unlabeled: UnlabeledSet,
+    augment: AugmentConfig,
+    config: LoaderConfig,
+    cache: ImageCache,
+    labeled_order: ShuffledOrder,
+    unlabeled_order: ShuffledOrder,
+}
+
+impl TrainLoader {
+    /// A loader that starts at iteration 0.
+    ///
+    /// # Errors
+    ///
+    /// An invalid configuration, or a set without images of which a batch needs some.
+    pub fn new(
+        labeled: LabeledSet,
+        unlabeled: UnlabeledSet,
+        augment: AugmentConfig,
+        config: LoaderConfig,
+    ) -> Result<Self, LoaderError> {
+        Self::with_decoder(labeled, unlabeled, augment, config, super::image::decode)
+    }
+
+    fn with_decoder(
+        labeled: LabeledSet,
+        unlabeled: UnlabeledSet,
+        augment: AugmentConfig,
+        config: LoaderConfig,
+        decode: Decoder,
+    ) -> Result<Self, LoaderError> {
+        config.validate()?;
+        augment.validate()?;
+        if labeled.is_empty() {
+            return Err(LoaderError::EmptySet { set: "labeled" });
+        }
+        if config.unlabeled_batch > 0 && unlabeled.is_empty() {
+            return Err(LoaderError::EmptySet { set: "unlabeled" });
+        }
+        let part = 0..config.iterations_per_epoch;
+        let source = Source {
+            labeled_order: ShuffledOrder::new(config.seed, Purpose::LabeledOrder, labeled.len()),
+            unlabeled_order: ShuffledOrder::new(config.seed, Purpose::UnlabeledOrder, unlabeled.len()),
+            cache: ImageCache::new(decode, config.cache_bytes),
+            labeled,
+            unlabeled,
+            augment,
+            config,
+        };
+        Ok(Self { source: Arc::new(source), next: Arc::default(), part })
+    }
+
+    /// The batch of an iteration, prepared on the caller's thread.
+    ///
+    /// # Errors
+    ///
+    /// The first image that cannot be read.
+    pub fn batch(&self, iteration: usize) -> Result<TrainBatch, LoaderError> {
+        self.source.batch(iteration)
+    }
+
+    /// The iteration that the next `iter()` starts at.
+    pub fn next_iteration(&self) -> usize {
+        self.next.load(Ordering::SeqCst)
+    }
+
+    /// Sets the iteration that the next `iter()` starts at, as when a run is resumed. Clones of
+    /// this loader share it.
+    pub fn set_next_iteration(&self, iteration: usize) {
+        self.next.store(iteration, Ordering::SeqCst);
+    }
+
+    fn is_whole(&self) -> bool {
+        self.part == (0..self.source.config.iterations_per_epoch)
+    }
+}
+
+impl Source {
+    fn batch(&self, iteration: usize) -> Result<TrainBatch, LoaderError> {
+        let side = self.augment.image_size;
+        let empty = HostImages::new(ImageSize::new(side, side));
+        let mut labeled = empty.clone();
+        let (mut targets, mut labeled_ids) = (Vec::new(), Vec::new());
+        for slot in 0..self.config.labeled_batch {
+            let position = iteration * self.config.labeled_batch + slot;
+            let sample = &self.labeled.samples[self.labeled_order.item(position)];
+            let mut rng = self.rng(Purpose::LabeledView, iteration, slot);
+            let view = prepare(iteration, &sample.path, || {
+                let image = self.cache.get_listed(&sample.path, sample.id, sample.size)?;
+                Ok(LabeledView::sample(&image, &sample.targets, &self.augment, &mut rng))
+            })?;
+            labeled.push(&view.image);
+            targets.push(view.targets);
+            labeled_ids.push(sample.id);
+        }
+        let unlabeled = if self.config.unlabeled_batch == 0 {
+            None
+        } else {
+            let mut views = HostViews { weak: empty.clone(), strong: empty, keys: Vec::new() };
+            for slot in 0..self.config.unlabeled_batch {
+                let position = iteration * self.config.unlabeled_batch + slot;
+                let file = &self.unlabeled.images[self.unlabeled_order.item(position)];
+                let mut rng = self.rng(Purpose::UnlabeledView, iteration, slot);
+                let view = prepare(iteration, &file.path, || {
+                    Ok(UnlabeledViews::sample(&*self.cache.get(&file.path)?, &self.augment, &mut rng))
+                })?;
+                views.weak.push(&view.weak);
+                views.strong.push(&view.strong);
+                views.keys.push(file.key.clone());
+            }
+            Some(views)
+        };
+        Ok(TrainBatch { iteration, labeled, targets, labeled_ids, unlabeled })
+    }
+
+    fn rng(&self, purpose: Purpose, iteration: usize, slot: usize) -> HostRng {
+        HostRng::new(self.config.seed, purpose, iteration as u64, slot as u64)
+    }
+}
+
+struct TrainIterator {
+    batches: OrderedWorkers<Result<TrainBatch, LoaderError>>,
+    start: usize,
+    yielded: usize,
+    total: usize,
+    /// The loader's counter, if each batch moves it.
+    next: Option<Arc<AtomicUsize>>,
+}
+
+impl Iterator for TrainIterator {
+    type Item = Result<TrainBatch, DatasetError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let result = self.batches.next()?;
+        let batch = self.start + self.yielded;
+        self.yielded += 1;
+        if let Some(next) = &self.next {
+            next.store(batch + 1, Ordering::SeqCst);
+        }
+        let result = result.unwrap_or_else(|message| Err(LoaderError::Worker { batch, message }));
+        Some(result.map_err(DatasetError::new))
+    }
+}
+
+impl DataLoaderIterator<TrainBatch> for TrainIterator {
+    fn progress(&self) -> Progress {
+        Progress::new(self.yielded, self.total, Some("batches".to_owned()))
+    }
+}
+
+impl DataLoader<TrainBatch> for TrainLoader {
+    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<TrainBatch> + 'a> {
+        let config = &self.source.config;
+        let (epoch, next) = if self.is_whole() {
+            (self.next_iteration(), Some(Arc::clone(&self.next)))
+        } else {
+            (self.next.fetch_add(config.iterations_per_epoch, Ordering::SeqCst), None)
+        };
+        let range = epoch + self.part.start..epoch + self.part.end;
+        let source = Arc::clone(&self.source);
+        Box::new(TrainIterator {
+            start: range.start,
+            yielded: 0,
+            total: range.len(),
+            next,
+            batches: OrderedWorkers::new(
+                range,
+                config.workers,
+                config.prefetch,
+                Arc::new(move |iteration| source.batch(iteration)),
+            ),
+        })
+    }
+
+    /// The number of batches of one `iter()`.
+    fn num_items(&self) -> usize {
+        self.part.len()
+    }
+
+    /// A loader that shares this one's position: batches lie in host memory.
+    fn to_device(&self, _device: &Device) -> Arc<dyn DataLoader<TrainBatch>> {
+        Arc::new(self.clone())
+    }
+
+    /// A loader of the batches `start..end` of each epoch, with a position of its own: each `iter()`
+    /// moves it by a whole epoch.
+    fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<TrainBatch>> {
+        let offset = self.part.start;
+        Arc::new(Self {
+            source: Arc::clone(&self.source),
+            next: Arc::new(AtomicUsize::new(self.next_iteration())),
+            part: offset + start..(offset + end).min(self.part.end),
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "loader_tests.rs"]
+mod tests;
