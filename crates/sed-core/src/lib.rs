@@ -14,11 +14,13 @@
 //! - [`objective`]: the total loss `L_sup + (n_u / n_s)·(λ_s·L_scale + λ_d·L_distill)`.
 //! - [`ops`]: box arithmetic and non-maximum suppression.
 //! - [`pyramid`]: the grids of a feature pyramid and their pairing between two image sizes.
+//! - [`device`]: the device of a name, with an error where Burn would panic.
 //! - [`detector`]: the trait through which a trainer drives any detector.
 //!
 //! Each item says whether its formula is the paper's or this project's design.
 
 pub mod detector;
+pub mod device;
 pub mod losses;
 pub mod objective;
 pub mod ops;
