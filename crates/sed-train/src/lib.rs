@@ -1,1 +1,3 @@
 //! Teacher-student training, data and evaluation.
+
+pub mod report;

@@ -1,0 +1,56 @@
+use std::{io, path::PathBuf};
+
+use thiserror::Error;
+
+/// Why a part of the report could not be written.
+#[derive(Debug, Error)]
+pub enum ReportError {
+    /// The folder already holds a run.
+    #[error("{}: the folder already holds a run (it has a {file}); choose another", path.display())]
+    RunExists {
+        /// The folder.
+        path: PathBuf,
+        /// The file that says so.
+        file: &'static str,
+    },
+    /// The system refused.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A value has no TOML form.
+    #[error("{}: not writable as TOML: {source}", path.display())]
+    Toml {
+        /// The file.
+        path: PathBuf,
+        /// The serializer's reason.
+        source: toml::ser::Error,
+    },
+    /// A value has no JSON form.
+    #[error("{}: not writable as JSON: {source}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// The serializer's reason.
+        source: serde_json::Error,
+    },
+    /// A picture could not be encoded.
+    #[error("{}: not writable as PNG: {source}", path.display())]
+    Picture {
+        /// The file.
+        path: PathBuf,
+        /// The encoder's reason.
+        source: image::ImageError,
+    },
+    /// A curve could not be drawn.
+    #[error("{}: cannot draw the curves: {reason}", path.display())]
+    Curves {
+        /// The file.
+        path: PathBuf,
+        /// The plotter's reason.
+        reason: String,
+    },
+}

@@ -1,0 +1,18 @@
+//! What a run leaves on disk: its folder, scalars, curves, the table of results and pictures.
+
+mod bitmap_font;
+mod curves;
+mod error;
+mod palette;
+mod picture;
+mod run_folder;
+mod scalar_log;
+mod table;
+
+pub use curves::{Series, curves_svg};
+pub use error::ReportError;
+pub use palette::class_color;
+pub use picture::{PictureConfig, draw_detections};
+pub use run_folder::{RunFolder, write_atomic};
+pub use scalar_log::{ScalarLog, ScalarRow};
+pub use table::{Cell, ResultTable};
