@@ -10,6 +10,7 @@ use super::{
 };
 
 const BLACK: [u8; 3] = [0; 3];
+const WHITE: [u8; 3] = [255; 3];
 const GREY: [u8; 3] = [150; 3];
 
 /// How [`draw_detections`] draws.
@@ -61,7 +62,7 @@ pub fn draw_detections(
     let factor = (config.enlarge_to / image.width().max(image.height()).max(1)).max(1);
     let mut picture =
         imageops::resize(image, image.width() * factor, image.height() * factor, FilterType::Nearest);
-    let thickness = (picture.width().max(picture.height()) / 400).clamp(1, 4);
+    let thickness = (picture.width().max(picture.height()) / 384).clamp(1, 3);
     let pen = |bounds: [f32; 4], color, dashed| Outline::new(bounds, factor, thickness, color, dashed);
 
     for &bounds in &truth.crowds {
@@ -73,7 +74,7 @@ pub fn draw_detections(
     for &i in &shown {
         pen(predicted.boxes[i], class_color(predicted.labels[i]), false).draw(&mut picture);
     }
-    // On top, as dashes leave a solid line below them visible and not the other way round.
+    // On top: dashes let a solid line below them be seen.
     for (&bounds, &label) in truth.boxes.iter().zip(&truth.labels) {
         pen(bounds, class_color(label), true).draw(&mut picture);
     }
@@ -82,7 +83,7 @@ pub fn draw_detections(
         let name = short_name(&class_names[label], config.name_length);
         let text = format!("{name} {:.0}", predicted.scores[i] * 100.0);
         let corner = pen(predicted.boxes[i], BLACK, false);
-        draw_label(&mut picture, &text, corner.left, corner.top, class_color(label), thickness.div_ceil(2));
+        draw_label(&mut picture, &text, corner.left, corner.top, class_color(label), thickness);
     }
 
     let mut classes: Vec<usize> =
@@ -113,35 +114,31 @@ impl Outline {
     fn draw(&self, picture: &mut RgbImage) {
         let t = i64::from(self.thickness);
         for top in [self.top, self.bottom - t] {
-            self.side(picture, [self.left, self.right], |picture, from, length| {
-                self.bar(picture, from, top, length, self.thickness);
+            self.side(picture, [self.left, self.right], |picture, from, length, color| {
+                fill(picture, from, top, length, self.thickness, color);
             });
         }
         for left in [self.left, self.right - t] {
-            self.side(picture, [self.top, self.bottom], |picture, from, length| {
-                self.bar(picture, left, from, self.thickness, length);
+            self.side(picture, [self.top, self.bottom], |picture, from, length, color| {
+                fill(picture, left, from, self.thickness, length, color);
             });
         }
     }
 
-    /// Draws one side in pieces: dashes of four thicknesses with gaps of the same length, or one.
-    fn side(&self, picture: &mut RgbImage, ends: [i64; 2], draw: impl Fn(&mut RgbImage, i64, u32)) {
+    /// Draws one side in one piece, or as dashes of four thicknesses with white gaps as long: they stand out
+    /// on a solid line of the same colour, too.
+    fn side(&self, picture: &mut RgbImage, ends: [i64; 2], draw: impl Fn(&mut RgbImage, i64, u32, [u8; 3])) {
         let limit = i64::from(picture.width().max(picture.height()));
         let [start, end] = ends.map(|end| end.clamp(-limit, 2 * limit));
         let dash = if self.dashed { 4 * i64::from(self.thickness) } else { (end - start).max(1) };
         let mut from = start;
-        while from < end {
-            draw(picture, from, dash.min(end - from) as u32);
-            from += 2 * dash;
+        for color in [self.color, WHITE].into_iter().cycle() {
+            if from >= end {
+                break;
+            }
+            draw(picture, from, dash.min(end - from) as u32, color);
+            from += dash;
         }
-    }
-
-    /// A dash has a dark rim on its far side: it is to be seen on a box of its own colour, too.
-    fn bar(&self, picture: &mut RgbImage, x: i64, y: i64, width: u32, height: u32) {
-        if self.dashed {
-            fill(picture, x + 1, y + 1, width, height, BLACK);
-        }
-        fill(picture, x, y, width, height, self.color);
     }
 }
 
@@ -157,7 +154,6 @@ fn draw_label(picture: &mut RgbImage, text: &str, left: i64, top: i64, ground: [
 
 /// The picture with a strip below it: a coloured square and the name of each class, wrapped.
 fn with_legend(picture: RgbImage, classes: &[usize], names: &[String], scale: u32) -> RgbImage {
-    const WHITE: [u8; 3] = [255; 3];
     let line = text_height(scale) + 4 * scale;
     let mut entries =
         vec![(WHITE, "solid: predicted, score in %".to_owned()), (WHITE, "dashed: true".to_owned())];
@@ -235,8 +231,8 @@ mod tests {
         let truth = Targets { boxes: vec![[20.0, 40.0, 60.0, 80.0]], labels: vec![0], crowds: vec![] };
         let picture = draw_detections(&image, &truth, &Detections::default(), &names(), &plain());
         let on = (20..60).filter(|&x| picture.get_pixel(x, 40).0 == class_color(0)).count();
-        // Dashes and gaps of four pixels each; the vertical sides start with a dash as well.
-        assert_eq!(on, 20);
+        // Five dashes of four pixels with gaps as long, and the first pixel of the right side.
+        assert_eq!(on, 21);
     }
 
     #[test]
