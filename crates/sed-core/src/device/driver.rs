@@ -41,7 +41,7 @@ impl LoaderPaths {
         let variables: &[&str] = if cfg!(windows) { &["PATH"] } else { &["LD_LIBRARY_PATH"] };
         let mut directories: Vec<PathBuf> = variables
             .iter()
-            .filter_map(|name| env::var_os(name))
+            .filter_map(env::var_os)
             .flat_map(|value| env::split_paths(&value).collect::<Vec<_>>())
             .collect();
         if cfg!(windows) {
