@@ -18,6 +18,8 @@
 //!
 //! Each item says whether its formula is the paper's or this project's design.
 
+#![warn(missing_docs)]
+
 pub mod detector;
 mod error;
 pub mod losses;
