@@ -174,7 +174,7 @@ fn views_pair_the_student_with_itself_and_with_the_teacher() {
     let model = small().init(&device).unwrap();
     let strong = images([1, 64, 64], &device);
     let views = Views::new(strong.clone(), strong.clone());
-    let [stage] = model.compare_views(&model, &views).try_into().ok().expect("one stage");
+    let [stage] = model.compare_views(&model, &views).try_into().expect("one stage");
     assert_eq!((stage.stage, stage.activation), ("head", ClassActivation::Sigmoid));
     let full = model.forward(&strong);
     // P4, P5, P6 of the full view: 4², 2², 1 cells of six anchors.
@@ -217,7 +217,7 @@ fn no_gradient_reaches_the_teacher() {
     let views = Views::new(images([1, 64, 64], &device), strong);
     // A teacher without autodiff, and one that could take gradients.
     for teacher in [student.valid(), small().init(&device).unwrap()] {
-        let [stage] = student.compare_views(&teacher, &views).try_into().ok().expect("one stage");
+        let [stage] = student.compare_views(&teacher, &views).try_into().expect("one stage");
         let sides = [stage.scale, stage.distill];
         let terms = sides.map(|pair| {
             let class = (pair.student.class_logits - pair.other.class_logits).square().sum();
@@ -238,7 +238,6 @@ fn both_sides_of_the_scale_pair_take_gradients() {
     let [stage] = student
         .compare_views(&student.valid(), &Views::new(strong.clone(), strong))
         .try_into()
-        .ok()
         .expect("one stage");
     for side in [stage.scale.student, stage.scale.other] {
         let gradients = (side.class_logits.square().sum() + side.box_deltas.square().sum()).backward();

@@ -18,7 +18,7 @@ use std::{
 use burn::{
     module::Module,
     store::{
-        BurnToPyTorchAdapter, ModuleSnapshot, ModuleStore, PyTorchToBurnAdapter, PytorchStore,
+        ApplyError, BurnToPyTorchAdapter, ModuleSnapshot, ModuleStore, PyTorchToBurnAdapter, PytorchStore,
         SafetensorsStore, bridge, burn_pack::Tensor as StoredTensor,
     },
 };
@@ -125,9 +125,15 @@ pub fn load<M: Module>(
     report.loaded = tensors.iter().map(|tensor| tensor.name.clone()).collect();
 
     let result = module.apply(tensors, None, Some(Box::new(PyTorchToBurnAdapter)), true);
-    match result.errors.first() {
+    // All was compared before, so what is left is a tensor that the device does not take.
+    match result.errors.into_iter().next() {
         Some(error) => {
-            Err(WeightsError::Values { path: path.to_owned(), key: String::new(), reason: error.to_string() })
+            let reason = error.to_string();
+            let (ApplyError::ShapeMismatch { path: key, .. }
+            | ApplyError::DTypeMismatch { path: key, .. }
+            | ApplyError::AdapterError { path: key, .. }
+            | ApplyError::LoadError { path: key, .. }) = error;
+            Err(WeightsError::Values { path: path.to_owned(), key, reason })
         }
         None => Ok(report),
     }
@@ -210,9 +216,8 @@ fn converted(path: &Path, target: &StoredTensor, found: StoredTensor) -> Result<
 /// torchvision's names.
 ///
 /// The file is written aside and then renamed: at `path` there is either what was there before or
-/// the whole new file. torchvision loads it by `load_state_dict`, which for
-/// [`NormKind::Batch`](crate::layers::norm::NormKind::Batch) needs `strict=False`, as the counters
-/// `num_batches_tracked` are not written.
+/// the whole new file. torchvision's modules take it by `load_state_dict`; PyTorch fills in the
+/// counters `num_batches_tracked`, which are not written.
 ///
 /// # Errors
 ///
