@@ -7,4 +7,7 @@
 mod boxes;
 mod fixture;
 mod formula;
+mod layers;
 mod losses;
+mod retinanet;
+mod weights;
