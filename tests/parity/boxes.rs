@@ -37,7 +37,8 @@ fn iou_and_giou() {
 fn clipping() {
     let fixture = Fixture::load("boxes").at("clipping");
     let (height, width) = (fixture.at("height").get(), fixture.at("width").get());
-    let found: Boxes = fixture.at("boxes").get::<Boxes>().iter().map(|b| boxes::clip(b, height, width)).collect();
+    let found: Boxes =
+        fixture.at("boxes").get::<Boxes>().iter().map(|b| boxes::clip(b, height, width)).collect();
     // Minimum and maximum do not round.
     assert_eq!(found, fixture.at("clipped").get::<Boxes>());
 }
@@ -49,7 +50,11 @@ fn suppression_keeps_the_same_boxes_in_the_same_order() {
     let (scores, labels): (Vec<f32>, Vec<usize>) = (fixture.at("scores").get(), fixture.at("labels").get());
     for run in fixture.at("runs").list() {
         let threshold = run.at("iou_threshold").get();
-        assert_eq!(nms(&boxes, &scores, threshold), run.at("nms").get::<Vec<usize>>(), "threshold {threshold}");
+        assert_eq!(
+            nms(&boxes, &scores, threshold),
+            run.at("nms").get::<Vec<usize>>(),
+            "threshold {threshold}"
+        );
         let kept = batched_nms(&boxes, &scores, &labels, threshold);
         assert_eq!(kept, run.at("batched_nms").get::<Vec<usize>>(), "threshold {threshold}");
     }
@@ -83,11 +88,8 @@ fn box_coder_on_the_host_and_on_tensors() {
 #[test]
 fn anchors_of_whole_grids() {
     for case in Fixture::load("boxes").at("anchors").list() {
-        let config = AnchorConfig {
-            sizes: case.at("sizes").get(),
-            ratios: case.at("ratios").get(),
-            rounding: true,
-        };
+        let config =
+            AnchorConfig { sizes: case.at("sizes").get(), ratios: case.at("ratios").get(), rounding: true };
         let strides: Vec<usize> = case.at("strides").get();
         let image = ImageSize::new(case.at("height").get(), case.at("width").get());
         let layout = PyramidLayout::over(image, &strides, config.anchors_per_cell());

@@ -40,7 +40,8 @@ impl Fixture {
     /// The elements of a list.
     pub fn list(&self) -> Vec<Self> {
         let list = self.value.as_array().unwrap_or_else(|| panic!("{}: no list", self.path));
-        let at = |(i, value): (usize, &Value)| Self { value: value.clone(), path: format!("{}[{i}]", self.path) };
+        let at =
+            |(i, value): (usize, &Value)| Self { value: value.clone(), path: format!("{}[{i}]", self.path) };
         list.iter().enumerate().map(at).collect()
     }
 
@@ -119,7 +120,11 @@ impl Fixture {
         // Where all references are 0 the difference itself counts.
         let relative = if scale > 0.0 { difference / scale } else { difference };
         println!("{}{what}: off by {relative:.1e} of {tolerance:.0e}", self.path);
-        assert!(relative <= tolerance, "{}{what}: off by {difference} of {scale}, tolerance {tolerance}", self.path);
+        assert!(
+            relative <= tolerance,
+            "{}{what}: off by {difference} of {scale}, tolerance {tolerance}",
+            self.path
+        );
     }
 }
 
@@ -130,5 +135,5 @@ fn worst(a: f64, b: f64) -> f64 {
 
 /// The values of a tensor on the host.
 pub fn values<const D: usize>(tensor: &Tensor<D>) -> Vec<f32> {
-    tensor.to_data().to_vec().expect("values of float tensors are f32")
+    tensor.to_data().try_to_vec().expect("values of float tensors are f32")
 }

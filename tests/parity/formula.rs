@@ -4,7 +4,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 /// The 64-bit FNV-1a hash of a name.
 fn fnv1a(name: &str) -> u64 {
-    name.bytes().fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3))
+    name.bytes()
+        .fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3))
 }
 
 /// `count` values in `[low, high)`, from SplitMix64 seeded by the name.
@@ -23,7 +24,13 @@ pub fn uniform(name: &str, count: usize, low: f64, high: f64) -> Vec<f32> {
 }
 
 /// [`uniform`] as a tensor.
-pub fn tensor<const D: usize>(name: &str, shape: [usize; D], low: f64, high: f64, device: &Device) -> Tensor<D> {
+pub fn tensor<const D: usize>(
+    name: &str,
+    shape: [usize; D],
+    low: f64,
+    high: f64,
+    device: &Device,
+) -> Tensor<D> {
     Tensor::from_data(TensorData::new(uniform(name, shape.iter().product(), low, high), shape), device)
 }
 

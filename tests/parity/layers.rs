@@ -48,7 +48,9 @@ fn norms_in_training() {
         let expected = fixture.at("gradients");
         match &norm {
             Norm::Group(group) => {
-                expected.at("weight").close_tensor(&group.weight.grad(&gradients).expect("a gradient"), LAYER);
+                expected
+                    .at("weight")
+                    .close_tensor(&group.weight.grad(&gradients).expect("a gradient"), LAYER);
                 expected.at("bias").close_tensor(&group.bias.grad(&gradients).expect("a gradient"), LAYER);
             }
             Norm::Batch(batch) => {
@@ -71,8 +73,12 @@ fn running_statistics_of_batch_norm() {
     fixture.at("running_mean").close(&after["running_mean"].1, LAYER);
     // PyTorch moves the running variance by that over n − 1 of the n = 2·5·3 values a channel, Burn by
     // that over n: the part that is new is smaller by (n − 1)/n, the part that is kept, 0.9, is equal.
-    let as_in_torch: Vec<f32> =
-        after["running_var"].1.iter().zip(&before).map(|(a, b)| 0.9 * b + (a - 0.9 * b) * 30.0 / 29.0).collect();
+    let as_in_torch: Vec<f32> = after["running_var"]
+        .1
+        .iter()
+        .zip(&before)
+        .map(|(a, b)| 0.9 * b + (a - 0.9 * b) * 30.0 / 29.0)
+        .collect();
     fixture.at("running_var").close(&as_in_torch, LAYER);
 }
 
@@ -81,9 +87,6 @@ fn batch_norm_outside_training_uses_its_running_statistics() {
     let fixture = Fixture::load("layers").at("norms").at("batch");
     let device = Device::default();
     let norm = norm(NormKind::Batch, "batch", &fixture, &device);
-    let Norm::Batch(batch) = &norm else { panic!("asked for batch norm") };
-    batch.running_mean.update(fixture.at("running_mean").tensor(&device));
-    batch.running_var.update(fixture.at("running_var").tensor(&device));
     let output = norm.forward(tensor("norms/x", [2, 8, 5, 3], -2.0, 3.0, &device));
     fixture.at("output_eval").close_tensor(&output, LAYER);
 }
@@ -150,7 +153,8 @@ fn pyramid(name: &str, p6_source: P6Source) {
     let fixture = Fixture::load("layers").at(name);
     let device = Device::default().autodiff();
     let channels: [usize; 3] = fixture.at("in_channels").get();
-    let config = FpnConfig { out_channels: fixture.at("out_channels").get(), p6_source, ..FpnConfig::default() };
+    let config =
+        FpnConfig { out_channels: fixture.at("out_channels").get(), p6_source, ..FpnConfig::default() };
     // C2 is not looked at from level 3 on.
     let mut fpn =
         config.init([1, channels[0], channels[1], channels[2]], &device).expect("the options fit together");

@@ -41,7 +41,8 @@ fn batch(name: &str, fixture: &Fixture, device: &Device) -> ImageBatch {
 }
 
 fn targets(fixture: &Fixture) -> Vec<Targets> {
-    let of = |t: Fixture| Targets { boxes: t.at("boxes").get(), labels: t.at("labels").get(), crowds: vec![] };
+    let of =
+        |t: Fixture| Targets { boxes: t.at("boxes").get(), labels: t.at("labels").get(), crowds: vec![] };
     fixture.at("targets").list().into_iter().map(of).collect()
 }
 

@@ -47,8 +47,8 @@ pub fn state<M: Module>(module: &M) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> 
     let read = |tensor: burn::store::burn_pack::Tensor| {
         let name = tensor.name.clone();
         let data = bridge::into_data(tensor).expect("a tensor in memory");
-        let shape = data.shape.to_vec();
-        (name, (shape, data.to_vec::<f32>().expect("float parameters are f32")))
+        let shape = data.shape().to_vec();
+        (name, (shape, data.try_to_vec::<f32>().expect("float parameters are f32")))
     };
     tensors.into_iter().map(read).collect()
 }
