@@ -4,12 +4,17 @@ use burn::{
     module::Module,
     tensor::{Device, Tensor},
 };
-use sed::models::{
-    backbone::{FpnConfig, P6Source, ResNetConfig},
-    layers::norm::{Norm, NormConfig, NormKind},
+use sed::{
+    core::Predictions,
+    models::{
+        backbone::{FpnConfig, P6Source, ResNetConfig},
+        layers::norm::{Norm, NormConfig, NormKind},
+        retinanet::HeadConfig,
+    },
 };
 
 use crate::{
+    NETWORK_GRADIENTS,
     fixture::{Fixture, values},
     formula::{project, tensor},
     weights::{close_gradients, fill, state},
@@ -17,8 +22,8 @@ use crate::{
 
 /// One layer: sums of some ten terms, in another order than PyTorch's.
 const LAYER: f64 = 2e-6;
-/// A whole network: up to 50 layers, each a sum of up to 4608 terms, rounded at 6e-8 relative to its
-/// largest; a unit whose ReLU input is within that of 0 gets the other side's gradient.
+/// The outputs of a whole network: up to 50 layers, each a sum of up to 4608 terms, rounded at 6e-8
+/// relative to its largest.
 const NETWORK: f64 = 2e-5;
 
 fn norm(kind: NormKind, name: &str, fixture: &Fixture, device: &Device) -> Norm {
@@ -110,8 +115,8 @@ fn resnet(name: &str, norm: NormKind) {
     let projected = outputs.into_iter().enumerate().map(|(i, o)| project(&format!("{name}/upstream/{i}"), o));
     let gradients = projected.reduce(|sum, p| sum + p).expect("four outputs").backward();
     let gradient = image.grad(&gradients).expect("a gradient");
-    fixture.at("image_gradient").close_probe_tensor(&format!("{name}/image_gradient"), &gradient, NETWORK);
-    close_gradients(net.clone(), &gradients, name, &fixture.at("gradients"), NETWORK);
+    fixture.at("image_gradient").close_probe_tensor(&format!("{name}/image_gradient"), &gradient, NETWORK_GRADIENTS);
+    close_gradients(net.clone(), &gradients, name, &fixture.at("gradients"), NETWORK_GRADIENTS);
     if fixture.has("running") {
         let after = state(&net.valid());
         for (key, probe) in fixture.at("running").entries() {
@@ -190,4 +195,61 @@ fn pyramid_with_p6_from_p5() {
 #[test]
 fn pyramid_with_p6_from_c5() {
     pyramid("fpn_c5", P6Source::C5);
+}
+
+fn block(name: &str) {
+    let fixture = Fixture::load("layers").at(name);
+    let name: String = fixture.at("name").get();
+    let device = Device::default().autodiff();
+    let config = ResNetConfig { base_width: 8, ..ResNetConfig::new(fixture.at("depth").get()) };
+    let mut net = config.init(&device).expect("the options fit together");
+    fill(&mut net, &name, &fixture.at("parameters"));
+    let input: Tensor<4> =
+        tensor(&format!("{name}/input"), fixture.at("input").get(), -2.0, 2.0, &device).require_grad();
+    let output = net.layer2[0].forward(input.clone());
+    fixture.at("output").close_probe_tensor(&format!("{name}/output"), &output, LAYER);
+    let gradients = project(&format!("{name}/upstream/0"), output).backward();
+    let gradient = input.grad(&gradients).expect("a gradient");
+    fixture.at("input_gradient").close_probe_tensor(&format!("{name}/input_gradient"), &gradient, LAYER);
+    close_gradients(net, &gradients, &name, &fixture.at("gradients"), LAYER);
+}
+
+#[test]
+fn basic_block_with_downsampling() {
+    block("block_18");
+}
+
+#[test]
+fn bottleneck_with_downsampling() {
+    block("block_50");
+}
+
+fn head(name: &str, norm: NormKind) {
+    let fixture = Fixture::load("layers").at(name);
+    let name: String = fixture.at("name").get();
+    let device = Device::default().autodiff();
+    let config = HeadConfig { channels: 8, norm, ..HeadConfig::default() };
+    let mut head = config.init(8, 2, 3, &device);
+    fill(&mut head, &name, &fixture.at("parameters"));
+    let input: Tensor<4> = tensor(&format!("{name}/input"), [2, 8, 3, 4], -2.0, 2.0, &device).require_grad();
+    let Predictions { class_logits, box_deltas } = head.forward(input.clone());
+    let probes = fixture.at("outputs").list();
+    probes[0].close_probe_tensor(&format!("{name}/output/0"), &class_logits, LAYER);
+    probes[1].close_probe_tensor(&format!("{name}/output/1"), &box_deltas, LAYER);
+    let projected = project(&format!("{name}/upstream/0"), class_logits)
+        + project(&format!("{name}/upstream/1"), box_deltas);
+    let gradients = projected.backward();
+    let gradient = input.grad(&gradients).expect("a gradient");
+    fixture.at("input_gradient").close_probe_tensor(&format!("{name}/input_gradient"), &gradient, LAYER);
+    close_gradients(head, &gradients, &name, &fixture.at("gradients"), LAYER);
+}
+
+#[test]
+fn head_without_norm() {
+    head("head_plain", NormKind::None);
+}
+
+#[test]
+fn head_with_group_norm() {
+    head("head_group", NormKind::Group { groups: 4 });
 }
