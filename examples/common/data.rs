@@ -6,7 +6,8 @@ use anyhow::{Context, Result, bail};
 use sed::train::{
     data::{
         AugmentConfig, Category, CocoIndex, EvalLoader, EvalLoaderConfig, InvalidBoxes, LabeledSet,
-        LoaderConfig, SplitManifest, TrainLoader, UnlabeledSet, scenes::{self, SceneConfig},
+        LoaderConfig, SplitManifest, TrainLoader, UnlabeledSet,
+        scenes::{self, SceneConfig},
     },
     eval::{CocoEvaluator, GroundTruth},
     report::RunFolder,

@@ -22,8 +22,8 @@
 #![warn(missing_docs)]
 
 pub mod detector;
-mod error;
 pub mod device;
+mod error;
 pub mod losses;
 pub mod objective;
 pub mod ops;

@@ -204,7 +204,14 @@ impl Objective {
         let [scale_class, scale_box] = term(self.config.scale_weight, scale_consistency, &views.scale);
         let [distill_class, distill_box] =
             term(self.config.distill_weight, self_distillation, &views.distill);
-        UnsupervisedLoss { stage: views.stage, teacher_foreground: foreground, scale_class, scale_box, distill_class, distill_box }
+        UnsupervisedLoss {
+            stage: views.stage,
+            teacher_foreground: foreground,
+            scale_class,
+            scale_box,
+            distill_class,
+            distill_box,
+        }
     }
 }
 

@@ -111,7 +111,8 @@ impl TrainConfig {
     /// parts of it.
     #[must_use]
     pub fn with_iterations(self, iterations: usize) -> Self {
-        let part = |steps: usize| (steps as f64 * iterations as f64 / self.iterations as f64).round() as usize;
+        let part =
+            |steps: usize| (steps as f64 * iterations as f64 / self.iterations as f64).round() as usize;
         let evaluations = (1..=self.iterations / self.evaluate_every.max(1))
             .rev()
             .find(|count| iterations.is_multiple_of(*count))
@@ -187,7 +188,8 @@ mod tests {
 
     #[test]
     fn another_length_keeps_the_parts() {
-        let base = TrainConfig { iterations: 1000, evaluate_every: 250, burn_in: 300, ..TrainConfig::default() };
+        let base =
+            TrainConfig { iterations: 1000, evaluate_every: 250, burn_in: 300, ..TrainConfig::default() };
         let short = base.clone().with_iterations(100);
         assert_eq!((short.burn_in, short.evaluate_every, short.iterations), (30, 25, 100));
         // 7 is prime: only the end is evaluated.

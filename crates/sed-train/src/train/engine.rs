@@ -82,8 +82,7 @@ pub fn train<D: Detector>(
 
     let log = folder.map(ScalarLog::create).transpose()?;
     let monitor = Monitor::new(label, config.iterations, log, failure.clone());
-    let evaluation =
-        |model| SharedEvaluation::new(model, data.truth.clone(), data.evaluator.clone());
+    let evaluation = |model| SharedEvaluation::new(model, data.truth.clone(), data.evaluator.clone());
     let (student, teacher) = (evaluation(Model::Student), evaluation(Model::Teacher));
 
     let mut training =

@@ -165,11 +165,7 @@ struct EvaluationState {
 }
 
 impl SharedEvaluation {
-    pub(super) fn new(
-        model: Model,
-        truth: Arc<GroundTruth>,
-        evaluator: Arc<dyn DetectionEvaluator>,
-    ) -> Self {
+    pub(super) fn new(model: Model, truth: Arc<GroundTruth>, evaluator: Arc<dyn DetectionEvaluator>) -> Self {
         Self { model, truth, evaluator, state: Arc::default() }
     }
 

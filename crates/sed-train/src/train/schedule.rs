@@ -49,7 +49,11 @@ impl ScheduleConfig {
         positive("schedule.learning_rate", self.learning_rate)?;
         positive("schedule.gamma", self.gamma)?;
         if !(0.0..=1.0).contains(&self.warmup_factor) {
-            return Err(TrainError::config("schedule.warmup_factor", self.warmup_factor, "must lie in [0, 1]"));
+            return Err(TrainError::config(
+                "schedule.warmup_factor",
+                self.warmup_factor,
+                "must lie in [0, 1]",
+            ));
         }
         let inside = self.milestones.iter().all(|m| (0.0..1.0).contains(m) && *m > 0.0);
         if !inside || !self.milestones.is_sorted() {
@@ -155,8 +159,7 @@ mod tests {
     fn warm_up_rises_linearly_and_milestones_halve() {
         let mut scheduler = WarmupMultiStep::new(config(), 16);
         let rates: Vec<f64> = (0..16).map(|_| scheduler.step()).collect();
-        let expected =
-            [0.0, 0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25];
+        let expected = [0.0, 0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25];
         assert_eq!(rates, expected);
     }
 

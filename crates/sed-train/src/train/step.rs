@@ -14,7 +14,11 @@ use burn::{
 };
 use sed_core::{Detections, Detector, Views, objective::Objective};
 
-use super::{TrainConfig, TrainError, clip_global_norm, metrics::{EvaluatedBatch, TEACHER_FOREGROUND}, update_teacher};
+use super::{
+    TrainConfig, TrainError, clip_global_norm,
+    metrics::{EvaluatedBatch, TEACHER_FOREGROUND},
+    update_teacher,
+};
 use crate::{
     data::{EvalBatch, TrainBatch},
     eval::ImageDetections,
@@ -116,8 +120,7 @@ impl<D: Detector> SemiSupervised<D> {
             None | Some(0) => 0.0,
             Some(updates) => config.teacher.decay_at(updates),
         };
-        self.teacher =
-            update_teacher(self.teacher, &self.student, decay, config.teacher.running_statistics);
+        self.teacher = update_teacher(self.teacher, &self.student, decay, config.teacher.running_statistics);
         self
     }
 }

@@ -125,8 +125,8 @@ impl ModuleMapper for Blend {
             panic!("update_teacher: the student has no parameter {}", self.path.join("."));
         };
         let is_statistic = self.path.last().is_some_and(|name| name.starts_with("running_"));
-        let copies = self.decay == 0.0
-            || (is_statistic && self.running_statistics == RunningStatistics::Copy);
+        let copies =
+            self.decay == 0.0 || (is_statistic && self.running_statistics == RunningStatistics::Copy);
         let decay = self.decay;
         param.map(|teacher| {
             assert_eq!(teacher.dims(), student.dims(), "update_teacher: teacher and student differ in shape");
@@ -180,7 +180,8 @@ mod tests {
     #[test]
     fn decay_zero_copies_and_later_changes_of_the_student_do_not_reach_the_teacher() {
         let student = linear(2.0, 0.5);
-        let teacher = update_teacher(linear(9.0, 9.0).valid(), &student, 1.0 - 1.0, RunningStatistics::Average);
+        let teacher =
+            update_teacher(linear(9.0, 9.0).valid(), &student, 1.0 - 1.0, RunningStatistics::Average);
         // The two layers have different parameter ids, so this must fail loudly, see below;
         // here they are made from one another.
         let _ = teacher;
