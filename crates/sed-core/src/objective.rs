@@ -373,6 +373,7 @@ mod tests {
         let supervised =
             |stage| DetectionLoss { stage, classification: scalar(1.0), box_regression: scalar(2.0) };
         let unsupervised = |stage| UnsupervisedLoss {
+            teacher_foreground: scalar(5.0),
             stage,
             scale_class: scalar(0.1),
             scale_box: scalar(0.2),
