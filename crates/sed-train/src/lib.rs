@@ -1,1 +1,4 @@
 //! Teacher-student training, data and evaluation.
+
+pub mod data;
+pub mod eval;

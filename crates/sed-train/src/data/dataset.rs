@@ -1,0 +1,87 @@
+use std::path::PathBuf;
+
+use sed_core::{ImageSize, Targets};
+use serde::{Deserialize, Serialize};
+
+/// A class of objects.
+///
+/// A dense class id is the position of the category in a list that is sorted by `id`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Category {
+    /// The id in the annotation file; ids may have gaps.
+    pub id: u64,
+    /// The name in the annotation file.
+    pub name: String,
+}
+
+/// An image with its labeled objects.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LabeledSample {
+    /// The image's id in the annotation file.
+    pub id: u64,
+    /// The image file.
+    pub path: PathBuf,
+    /// The size that the annotation file gives.
+    pub size: ImageSize,
+    /// The objects, in pixels of the original image, clipped to it. Empty for a background image.
+    pub targets: Targets,
+}
+
+/// Images with their labeled objects, ordered by image id.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LabeledSet {
+    /// The classes; `categories[c]` is dense class id `c`.
+    pub categories: Vec<Category>,
+    /// The images.
+    pub samples: Vec<LabeledSample>,
+}
+
+impl LabeledSet {
+    /// The number of images.
+    pub fn len(&self) -> usize {
+        self.samples.len()
+    }
+
+    /// Whether there is no image.
+    pub fn is_empty(&self) -> bool {
+        self.samples.is_empty()
+    }
+
+    /// The number of labeled objects, crowds not counted.
+    pub fn num_objects(&self) -> usize {
+        self.samples.iter().map(|sample| sample.targets.len()).sum()
+    }
+}
+
+/// An image of which nothing but the file is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnlabeledImage {
+    /// A name for logs and pictures: the path within the folder, with `/` between its parts.
+    pub key: String,
+    /// The image file.
+    pub path: PathBuf,
+}
+
+/// Images without labels. It has no place for any: neither boxes nor categories.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UnlabeledSet {
+    /// The images.
+    pub images: Vec<UnlabeledImage>,
+}
+
+impl UnlabeledSet {
+    /// The number of images.
+    pub fn len(&self) -> usize {
+        self.images.len()
+    }
+
+    /// Whether there is no image.
+    pub fn is_empty(&self) -> bool {
+        self.images.is_empty()
+    }
+
+    /// The images of several sets, one after another.
+    pub fn concat(sets: impl IntoIterator<Item = Self>) -> Self {
+        Self { images: sets.into_iter().flat_map(|set| set.images).collect() }
+    }
+}

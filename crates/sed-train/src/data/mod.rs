@@ -1,0 +1,12 @@
+//! Datasets on disk: COCO annotation files, folders of images, splits.
+
+pub mod coco;
+mod dataset;
+mod error;
+pub mod folder;
+pub mod image;
+mod json;
+
+pub use coco::{CocoAnnotation, CocoImage, CocoIndex, CocoLabels, InvalidBoxes};
+pub use dataset::{Category, LabeledSample, LabeledSet, UnlabeledImage, UnlabeledSet};
+pub use error::{BoxProblem, DataError};
