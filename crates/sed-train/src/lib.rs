@@ -2,3 +2,6 @@
 
 pub mod data;
 pub mod eval;
+
+#[cfg(test)]
+mod test_data;

@@ -218,6 +218,22 @@ pub enum DataError {
         /// The checksum of the annotation file.
         actual: String,
     },
+    /// A split manifest without a labeled image.
+    #[error("{}: labeled: the list is empty", path.display())]
+    ManifestWithoutLabels {
+        /// The manifest.
+        path: PathBuf,
+    },
+    /// A split manifest with an image that the annotation file does not list.
+    #[error("{}: image id {id} is not in {}", path.display(), annotations.display())]
+    ManifestUnknownImage {
+        /// The manifest.
+        path: PathBuf,
+        /// The image's id.
+        id: u64,
+        /// The annotation file.
+        annotations: PathBuf,
+    },
     /// A split manifest that leaves out an image of the annotation file.
     #[error("{}: image id {id} is in neither `labeled` nor `unlabeled`", path.display())]
     ManifestIncomplete {

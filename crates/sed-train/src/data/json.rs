@@ -27,18 +27,16 @@ pub(crate) fn read_seed<'de, S: DeserializeSeed<'de>>(path: &Path, seed: S) -> R
 
 /// Writes `value` as JSON: first to a file aside, which then takes the place of `path`, so that a
 /// reader never sees half a file.
-pub(crate) fn write(path: &Path, value: &impl Serialize) -> Result<(), DataError> {
-    let io_error = |source| DataError::io(path, source);
-    let name = path.file_name().ok_or_else(|| io_error(io::ErrorKind::InvalidInput.into()))?;
-    let mut aside_name = name.to_owned();
-    aside_name.push(format!(".{}.tmp", std::process::id()));
-    let aside = path.with_file_name(aside_name);
+pub(crate) fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
+    let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let aside = path.with_file_name(name);
     let written = write_to(&aside, value).and_then(|()| fs::rename(&aside, path));
     if written.is_err() {
         // The first error is the one worth reporting.
         let _ = fs::remove_file(&aside);
     }
-    written.map_err(io_error)
+    written
 }
 
 fn write_to(path: &Path, value: &impl Serialize) -> io::Result<()> {

@@ -5,8 +5,10 @@ mod dataset;
 mod error;
 pub mod folder;
 pub mod image;
-mod json;
+pub(crate) mod json;
+pub mod split;
 
 pub use coco::{CocoAnnotation, CocoImage, CocoIndex, CocoLabels, InvalidBoxes};
 pub use dataset::{Category, LabeledSample, LabeledSet, UnlabeledImage, UnlabeledSet};
 pub use error::{BoxProblem, DataError};
+pub use split::SplitManifest;

@@ -1,1 +1,71 @@
-//! Evaluation of detections.
+//! Evaluation of detections by the COCO protocol.
+
+mod coco;
+mod error;
+mod ground_truth;
+mod results;
+mod summary;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+
+use sed_core::Detections;
+
+pub use coco::CocoEvaluator;
+pub use error::EvalError;
+pub use ground_truth::{GroundTruth, GroundTruthBox};
+pub use results::{CocoResult, coco_results, read_coco_results, write_coco_results};
+pub use summary::{ClassSummary, CocoSummary};
+
+/// The objects found in one image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ImageDetections {
+    /// The image's id.
+    pub image_id: u64,
+    /// The objects, in pixels of the original image.
+    pub detections: Detections,
+}
+
+/// Compares detections with labeled objects.
+pub trait DetectionEvaluator: Send + Sync {
+    /// The COCO numbers of a list of results on the images of `truth`.
+    ///
+    /// An image of `truth` that does not occur in `results` counts as one in which nothing was
+    /// found. Results of equal score rank by image id, and within an image as given.
+    ///
+    /// # Errors
+    ///
+    /// [`EvalError`] on a result of an image or category that is not in `truth`, and on boxes or
+    /// scores that are no finite numbers, or boxes of negative size.
+    fn evaluate_results(&self, truth: &GroundTruth, results: &[CocoResult])
+    -> Result<CocoSummary, EvalError>;
+
+    /// The COCO numbers of a detector's output on the images of `truth`.
+    ///
+    /// # Errors
+    ///
+    /// As [`DetectionEvaluator::evaluate_results`], and on two entries for one image, on a class
+    /// that does not exist, and on an entry without detections for an image that is not in `truth`.
+    ///
+    /// # Panics
+    ///
+    /// If `boxes`, `scores` and `labels` of an image differ in length.
+    fn evaluate(
+        &self,
+        truth: &GroundTruth,
+        detections: &[ImageDetections],
+    ) -> Result<CocoSummary, EvalError> {
+        let known: HashSet<u64> = truth.image_ids.iter().copied().collect();
+        let mut seen = HashSet::new();
+        for &ImageDetections { image_id: image, .. } in detections {
+            if !known.contains(&image) {
+                return Err(EvalError::UnknownImage { image });
+            }
+            if !seen.insert(image) {
+                return Err(EvalError::DuplicateImage { image });
+            }
+        }
+        self.evaluate_results(truth, &coco_results(&truth.categories, detections)?)
+    }
+}

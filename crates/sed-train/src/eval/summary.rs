@@ -1,0 +1,96 @@
+use serde::Serialize;
+
+use crate::data::Category;
+
+/// The twelve numbers of the COCO detection protocol, and the precision of each class.
+///
+/// AP is the mean over classes of precision interpolated at 101 recalls, AR the mean over classes
+/// of the highest recall; where no IoU is named, both are also means over the IoU thresholds
+/// .50, .55, …, .95. A number is `None` where it is not defined: no class has an object of that
+/// size. Source: Lin et al., *Microsoft COCO: Common Objects in Context*, ECCV 2014, and its
+/// evaluation server.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CocoSummary {
+    /// AP over all IoU thresholds.
+    pub ap: Option<f64>,
+    /// AP at IoU .50.
+    pub ap50: Option<f64>,
+    /// AP at IoU .75.
+    pub ap75: Option<f64>,
+    /// AP of objects of area up to 32².
+    pub ap_small: Option<f64>,
+    /// AP of objects of area from 32² to 96².
+    pub ap_medium: Option<f64>,
+    /// AP of objects of area from 96².
+    pub ap_large: Option<f64>,
+    /// AR with one detection an image and class.
+    pub ar1: Option<f64>,
+    /// AR with 10 detections an image and class.
+    pub ar10: Option<f64>,
+    /// AR with 100 detections an image and class.
+    pub ar100: Option<f64>,
+    /// AR of objects of area up to 32², with 100 detections.
+    pub ar_small: Option<f64>,
+    /// AR of objects of area from 32² to 96², with 100 detections.
+    pub ar_medium: Option<f64>,
+    /// AR of objects of area from 96², with 100 detections.
+    pub ar_large: Option<f64>,
+    /// Each class, in the order of the dense class ids.
+    pub classes: Vec<ClassSummary>,
+}
+
+/// The precision of one class, over objects of all sizes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ClassSummary {
+    /// The class.
+    pub category: Category,
+    /// AP over all IoU thresholds; `None` if no image has an object of this class.
+    pub ap: Option<f64>,
+    /// AP at IoU .50.
+    pub ap50: Option<f64>,
+}
+
+impl CocoSummary {
+    /// The names of the twelve numbers, in COCO's order.
+    pub const NAMES: [&'static str; 12] =
+        ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"];
+
+    /// The twelve numbers, in COCO's order.
+    pub fn values(&self) -> [Option<f64>; 12] {
+        [
+            self.ap,
+            self.ap50,
+            self.ap75,
+            self.ap_small,
+            self.ap_medium,
+            self.ap_large,
+            self.ar1,
+            self.ar10,
+            self.ar100,
+            self.ar_small,
+            self.ar_medium,
+            self.ar_large,
+        ]
+    }
+
+    /// A summary of twelve numbers in COCO's order.
+    pub(super) fn new(values: [Option<f64>; 12], classes: Vec<ClassSummary>) -> Self {
+        let [ap, ap50, ap75, ap_small, ap_medium, ap_large, ar1, ar10, ar100, ar_small, ar_medium, ar_large] =
+            values;
+        Self {
+            ap,
+            ap50,
+            ap75,
+            ap_small,
+            ap_medium,
+            ap_large,
+            ar1,
+            ar10,
+            ar100,
+            ar_small,
+            ar_medium,
+            ar_large,
+            classes,
+        }
+    }
+}
