@@ -223,6 +223,7 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<(), SceneError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::{CocoIndex, InvalidBoxes};
 
     fn small() -> SceneConfig {
         SceneConfig {
@@ -316,5 +317,23 @@ mod tests {
         }
         let image = image::open(paths.train_images.join("000002.png")).unwrap().into_rgb8();
         assert_eq!(image, scene.image);
+    }
+
+    #[test]
+    fn the_scenes_are_read_back_as_a_labeled_set() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = generate(&small(), &folder.path().join("scenes")).unwrap();
+        let index = CocoIndex::read(&paths.train_annotations).unwrap();
+        let labels = index.labels(&index.image_ids(), InvalidBoxes::Refuse).unwrap();
+        let set = index.labeled_set(&paths.train_images, &labels).unwrap();
+        assert_eq!(set.len(), 5);
+        for (i, sample) in set.samples.iter().enumerate() {
+            let scene = Scene::draw(&small(), &mut HostRng::new(0, Purpose::TrainScene, i as u64, 0));
+            assert_eq!(sample.targets.labels, scene.targets.labels);
+            for (read, drawn) in sample.targets.boxes.iter().zip(&scene.targets.boxes) {
+                // x + width in f64, rounded to f32: a unit in the last place of numbers up to 64.
+                assert!(read.iter().zip(drawn).all(|(a, b)| (a - b).abs() < 1e-5), "{read:?} {drawn:?}");
+            }
+        }
     }
 }
