@@ -115,7 +115,11 @@ fn resnet(name: &str, norm: NormKind) {
     let projected = outputs.into_iter().enumerate().map(|(i, o)| project(&format!("{name}/upstream/{i}"), o));
     let gradients = projected.reduce(|sum, p| sum + p).expect("four outputs").backward();
     let gradient = image.grad(&gradients).expect("a gradient");
-    fixture.at("image_gradient").close_probe_tensor(&format!("{name}/image_gradient"), &gradient, NETWORK_GRADIENTS);
+    fixture.at("image_gradient").close_probe_tensor(
+        &format!("{name}/image_gradient"),
+        &gradient,
+        NETWORK_GRADIENTS,
+    );
     close_gradients(net.clone(), &gradients, name, &fixture.at("gradients"), NETWORK_GRADIENTS);
     if fixture.has("running") {
         let after = state(&net.valid());
