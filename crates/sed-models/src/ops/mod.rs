@@ -1,3 +1,5 @@
 //! Tensor operations that the layers are made of.
 
 pub mod conv2d;
+#[cfg(feature = "flex")]
+mod flex;

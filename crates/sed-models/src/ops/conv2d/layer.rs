@@ -1,11 +1,13 @@
-//! The convolution that every layer of this crate uses.
+//! The convolution as a layer.
 
 use burn::{
     config::Config,
     module::{Module, Param},
     nn::Initializer,
-    tensor::{Device, Tensor, module::conv2d as burn_conv2d, ops::ConvOptions},
+    tensor::{Device, Tensor},
 };
+
+use super::conv2d;
 
 /// Configuration of a [`Conv2d`] with a square kernel.
 #[derive(Config, Debug)]
@@ -65,15 +67,4 @@ impl Conv2d {
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
         conv2d(input, self.weight.val(), self.bias.as_ref().map(Param::val), self.stride, self.padding)
     }
-}
-
-/// The convolution of `input` `[N, in, H, W]` with `weight` `[out, in, k, k]`.
-pub fn conv2d(
-    input: Tensor<4>,
-    weight: Tensor<4>,
-    bias: Option<Tensor<1>>,
-    stride: usize,
-    padding: usize,
-) -> Tensor<4> {
-    burn_conv2d(input, weight, bias, ConvOptions::new([stride, stride], [padding, padding], [1, 1], 1))
 }

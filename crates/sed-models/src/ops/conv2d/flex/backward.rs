@@ -1,0 +1,201 @@
+//! The gradients of the convolution.
+//!
+//! Every sum has a fixed order that does not depend on the number of threads, so results repeat bit by bit.
+
+use std::ops::Range;
+
+use crate::ops::flex::{MatrixMut, MatrixRef, multiply, run_tasks, with_scratch};
+
+use super::{
+    columns::{gather, scatter_add},
+    forward::{MIN_COLUMNS, TILE_FLOATS, convolve},
+    geometry::{Geometry, Tile, split, tiles},
+};
+
+/// Patch elements that one task of the weight gradient takes.
+const GROUP_DEPTH: usize = 144;
+
+/// Partial sums of the weight gradient are made until there are about this many tasks.
+const WEIGHT_TASKS: usize = 16;
+
+/// The gradient `[N, in, H, W]` of the input from that of the output.
+pub(super) fn input_gradient(output_grad: &[f32], weight: &[f32], geometry: &Geometry) -> Vec<f32> {
+    match geometry.transposed() {
+        Some(transposed) => convolve(output_grad, &flipped(weight, geometry), &[], &transposed),
+        None => input_gradient_by_columns(output_grad, weight, geometry),
+    }
+}
+
+/// `[out, in, k, k]` to `[in, out, k, k]` with both kernel axes reversed.
+fn flipped(weight: &[f32], geometry: &Geometry) -> Vec<f32> {
+    let taps = geometry.taps();
+    let mut result = Vec::with_capacity(weight.len());
+    for channel in 0..geometry.in_channels {
+        for out in 0..geometry.out_channels {
+            let start = (out * geometry.in_channels + channel) * taps;
+            result.extend(weight[start..start + taps].iter().rev());
+        }
+    }
+    result
+}
+
+/// For any stride: the gradients of all patches, added up where patches overlap. A task has several images, or a
+/// part of the channels of one, so no two write to the same element.
+fn input_gradient_by_columns(output_grad: &[f32], weight: &[f32], geometry: &Geometry) -> Vec<f32> {
+    let (taps, plane, in_channels) = (geometry.taps(), geometry.plane(), geometry.in_channels);
+    let mut gradient = vec![0.0; geometry.batch * in_channels * plane];
+    // Small maps: a task is a tile, which has whole images. Large maps: an image and a group of channels.
+    let whole_columns = (TILE_FLOATS / geometry.depth().max(1)).max(MIN_COLUMNS);
+    let whole = geometry.out_plane() <= whole_columns;
+    let groups: Vec<Range<usize>> =
+        split(in_channels, if whole { in_channels } else { GROUP_DEPTH / taps }).collect();
+    let columns = if whole { whole_columns } else { TILE_FLOATS / GROUP_DEPTH.max(taps) };
+    let tiles = tiles(geometry, columns);
+
+    let mut tasks: Vec<(&[Tile], Range<usize>, &mut [f32])> = Vec::new();
+    let mut rest = gradient.as_mut_slice();
+    for tiles in tiles.chunk_by(|a, b| a.images == b.images) {
+        for channels in &groups {
+            let len = tiles[0].images.len() * channels.len() * plane;
+            let (head, tail) = rest.split_at_mut(len);
+            tasks.push((tiles, channels.clone(), head));
+            rest = tail;
+        }
+    }
+    run_tasks(tasks, geometry.work(), |(tiles, channels, gradient)| {
+        for tile in tiles {
+            let columns = tile.columns(geometry);
+            let rows = channels.len() * taps;
+            let gathered = gathered_len(geometry, tile);
+            with_scratch(rows * columns + gathered, |scratch| {
+                let (patches, buffer) = scratch.split_at_mut(rows * columns);
+                let output_grad = output_columns(output_grad, buffer, geometry, tile);
+                let depth = geometry.depth();
+                let weight =
+                    MatrixRef::rows(&weight[channels.start * taps..], geometry.out_channels, rows, depth);
+                let dst = MatrixMut::dense(&mut *patches, rows, columns);
+                multiply(dst, weight.transposed(), output_grad, false);
+                scatter_add(gradient, patches, geometry, tile, channels.len());
+            });
+        }
+    });
+    gradient
+}
+
+/// Floats that [`output_columns`] needs.
+fn gathered_len(geometry: &Geometry, tile: &Tile) -> usize {
+    if tile.images.len() == 1 { 0 } else { geometry.out_channels * tile.columns(geometry) }
+}
+
+/// A tile of the output (or of its gradient) as a `[out, columns]` matrix: in place for one image, in `buffer` for
+/// several.
+fn output_columns<'a>(
+    output: &'a [f32],
+    buffer: &'a mut [f32],
+    geometry: &Geometry,
+    tile: &Tile,
+) -> MatrixRef<'a> {
+    let (channels, plane) = (geometry.out_channels, geometry.out_plane());
+    let columns = tile.columns(geometry);
+    if tile.images.len() == 1 {
+        let start = tile.images.start * channels * plane + tile.rows.start * geometry.out_width;
+        return MatrixRef::rows(&output[start..], channels, columns, plane);
+    }
+    for (channel, row) in buffer.chunks_exact_mut(columns).enumerate() {
+        for (image, part) in tile.images.clone().zip(row.chunks_exact_mut(plane)) {
+            part.copy_from_slice(&output[(image * channels + channel) * plane..][..plane]);
+        }
+    }
+    MatrixRef::rows(buffer, channels, columns, columns)
+}
+
+/// The gradient `[out, in, k, k]` of the weight. A task has a group of input channels and a run of tiles; the runs'
+/// partial sums are added at the end.
+pub(super) fn weight_gradient(output_grad: &[f32], input: &[f32], geometry: &Geometry) -> Vec<f32> {
+    let (taps, depth, channels) = (geometry.taps(), geometry.depth(), geometry.out_channels);
+    let groups: Vec<_> = split(geometry.in_channels, GROUP_DEPTH / taps).collect();
+    let columns = TILE_FLOATS / (2 * GROUP_DEPTH.max(taps));
+    let positions = geometry.batch * geometry.out_plane();
+    let runs = WEIGHT_TASKS.div_ceil(groups.len().max(1));
+    let tiles = tiles(geometry, columns.min(positions.div_ceil(runs)).max(MIN_COLUMNS));
+    let runs: Vec<_> = split(tiles.len(), tiles.len().div_ceil(runs)).collect();
+
+    // Each partial sum is [in, k, k, out]: the product is fastest when the output channels are adjacent.
+    let mut sums = vec![0.0; runs.len().max(1) * depth * channels];
+    let mut tasks = Vec::new();
+    let mut rest = sums.as_mut_slice();
+    for run in &runs {
+        for group in &groups {
+            let (head, tail) = rest.split_at_mut(group.len() * taps * channels);
+            tasks.push((&tiles[run.clone()], group.clone(), head));
+            rest = tail;
+        }
+    }
+    run_tasks(tasks, geometry.work(), |(tiles, group, sum)| {
+        for (i, tile) in tiles.iter().enumerate() {
+            add_weight_gradient(sum, output_grad, input, geometry, tile, group.clone(), i > 0);
+        }
+    });
+
+    let (first, others) = sums.split_at_mut(depth * channels);
+    for other in others.chunks_exact((depth * channels).max(1)) {
+        first.iter_mut().zip(other).for_each(|(a, b)| *a += *b);
+    }
+    let mut gradient = vec![0.0; channels * depth];
+    for (out, row) in gradient.chunks_exact_mut(depth.max(1)).enumerate() {
+        row.iter_mut().enumerate().for_each(|(i, value)| *value = first[i * channels + out]);
+    }
+    gradient
+}
+
+/// The part of the weight gradient from one tile and a group of input channels, written to or added to `sum`.
+fn add_weight_gradient(
+    sum: &mut [f32],
+    output_grad: &[f32],
+    input: &[f32],
+    geometry: &Geometry,
+    tile: &Tile,
+    group: Range<usize>,
+    accumulate: bool,
+) {
+    let channels = geometry.out_channels;
+    let columns = tile.columns(geometry);
+    let rows = group.len() * geometry.taps();
+    let in_place = geometry.is_pointwise() && tile.images.len() == 1;
+    let patches_len = if in_place { 0 } else { rows * columns };
+    with_scratch(patches_len + gathered_len(geometry, tile), |scratch| {
+        let (patches, buffer) = scratch.split_at_mut(patches_len);
+        let output_grad = output_columns(output_grad, buffer, geometry, tile);
+        let patches = if in_place {
+            let image = tile.images.start * geometry.in_channels + group.start;
+            let start = image * geometry.plane() + tile.rows.start * geometry.width;
+            MatrixRef::rows(&input[start..], rows, columns, geometry.plane())
+        } else {
+            gather(patches, input, geometry, tile, group.clone());
+            MatrixRef::rows(patches, rows, columns, columns)
+        };
+        let dst =
+            MatrixMut { data: sum, rows: channels, columns: rows, row_stride: 1, column_stride: channels };
+        multiply(dst, output_grad, patches.transposed(), accumulate);
+    });
+}
+
+/// The gradient `[out]` of the bias: the sum of the output's gradient over images and positions.
+pub(super) fn bias_gradient(output_grad: &[f32], geometry: &Geometry) -> Vec<f32> {
+    let mut gradient = vec![0.0; geometry.out_channels];
+    for (i, plane) in output_grad.chunks_exact(geometry.out_plane()).enumerate() {
+        gradient[i % geometry.out_channels] += sum(plane);
+    }
+    gradient
+}
+
+/// The sum of `values` in eight interleaved partial sums, which the compiler can keep in vector registers.
+fn sum(values: &[f32]) -> f32 {
+    let mut lanes = [0.0; 8];
+    let chunks = values.chunks_exact(8);
+    let rest: f32 = chunks.remainder().iter().sum();
+    for chunk in chunks {
+        lanes.iter_mut().zip(chunk).for_each(|(lane, value)| *lane += *value);
+    }
+    lanes.iter().sum::<f32>() + rest
+}

@@ -1,0 +1,155 @@
+//! The convolution on flex, as an operation of Burn's graph.
+
+mod backward;
+mod columns;
+mod forward;
+mod geometry;
+
+use burn::{
+    backend::{
+        Autodiff, Backend, Dispatch, Flex,
+        autodiff::{
+            NodeId,
+            checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
+            grads::Gradients,
+            ops::{Backward, Ops, OpsKind},
+        },
+        backend_extension,
+        flex::FlexTensor,
+        tensor::FloatTensor,
+    },
+    tensor::{Shape, Tensor},
+};
+
+use crate::ops::flex::{contiguous, from_values, is_flex_f32};
+use geometry::Geometry;
+
+/// Backends with a convolution of this crate.
+#[backend_extension(Flex, Autodiff)]
+pub(crate) trait TiledConvolution: Backend {
+    /// The convolution; a bias without elements stands for no bias.
+    fn tiled_convolution(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        stride: usize,
+        padding: usize,
+    ) -> FloatTensor<Self>;
+}
+
+type Inputs = (Tensor<4>, Tensor<4>, Option<Tensor<1>>);
+
+/// The convolution, or its inputs back when they are not `f32` tensors of flex.
+pub(super) fn conv2d(
+    input: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    stride: usize,
+    padding: usize,
+) -> Result<Tensor<4>, Inputs> {
+    let device = weight.device();
+    let (x, w) = (input.into_dispatch(), weight.into_dispatch());
+    if !(is_flex_f32(&x) && is_flex_f32(&w)) {
+        return Err((Tensor::from_dispatch(x), Tensor::from_dispatch(w), bias));
+    }
+    let b = bias.unwrap_or_else(|| Tensor::empty([0], &device)).into_dispatch();
+    Ok(Tensor::from_dispatch(<Dispatch as TiledConvolution>::tiled_convolution(x, w, b, stride, padding)))
+}
+
+impl TiledConvolution for Flex {
+    fn tiled_convolution(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        stride: usize,
+        padding: usize,
+    ) -> FloatTensor<Self> {
+        let geometry = Geometry::new(dims(&input), dims(&weight), stride, padding);
+        let (input, weight, bias) = (contiguous(input), contiguous(weight), contiguous(bias));
+        let output = forward::convolve(values(&input), values(&weight), values(&bias), &geometry);
+        from_values(output, geometry.output_shape())
+    }
+}
+
+fn dims(tensor: &FlexTensor) -> [usize; 4] {
+    let shape: &Shape = tensor.layout().shape();
+    shape.dims()
+}
+
+fn values(tensor: &FlexTensor) -> &[f32] {
+    tensor.as_slice().expect("a contiguous f32 tensor, by the checks before")
+}
+
+#[derive(Debug)]
+struct ConvolutionGradients;
+
+#[derive(Clone, Debug)]
+struct State {
+    /// Kept for the gradient of the weight only.
+    input: Option<NodeId>,
+    /// Kept for the gradient of the input only.
+    weight: Option<NodeId>,
+    geometry: Geometry,
+}
+
+impl Backward<Flex, 3> for ConvolutionGradients {
+    type State = State;
+
+    fn backward(self, ops: Ops<State, 3>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
+        let [node_input, node_weight, node_bias] = ops.parents;
+        let State { input, weight, geometry } = ops.state;
+        let output_grad = contiguous(grads.consume::<Flex>(&ops.node));
+        let output_grad = values(&output_grad);
+        if let (Some(node), Some(weight)) = (node_input, weight) {
+            let weight = contiguous(checkpointer.retrieve_node_output::<FlexTensor>(weight));
+            let gradient = backward::input_gradient(output_grad, values(&weight), &geometry);
+            grads.register::<Flex>(node.id, from_values(gradient, geometry.input_shape()));
+        }
+        if let (Some(node), Some(input)) = (node_weight, input) {
+            let input = contiguous(checkpointer.retrieve_node_output::<FlexTensor>(input));
+            let gradient = backward::weight_gradient(output_grad, values(&input), &geometry);
+            grads.register::<Flex>(node.id, from_values(gradient, geometry.weight_shape()));
+        }
+        if let Some(node) = node_bias {
+            let gradient = backward::bias_gradient(output_grad, &geometry);
+            grads.register::<Flex>(node.id, from_values(gradient, [geometry.out_channels]));
+        }
+    }
+}
+
+impl<C: CheckpointStrategy> TiledConvolution for Autodiff<Flex, C> {
+    fn tiled_convolution(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        stride: usize,
+        padding: usize,
+    ) -> FloatTensor<Self> {
+        let geometry = Geometry::new(dims(input.primitive()), dims(weight.primitive()), stride, padding);
+        let nodes = [input.node(), weight.node(), bias.node()];
+        match ConvolutionGradients.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(mut prep) => {
+                let state = State {
+                    input: weight.is_tracked().then(|| prep.checkpoint(&input)),
+                    weight: input.is_tracked().then(|| prep.checkpoint(&weight)),
+                    geometry,
+                };
+                let output = Flex::tiled_convolution(
+                    input.into_primitive(),
+                    weight.into_primitive(),
+                    bias.into_primitive(),
+                    stride,
+                    padding,
+                );
+                prep.finish(state, output)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(Flex::tiled_convolution(
+                input.into_primitive(),
+                weight.into_primitive(),
+                bias.into_primitive(),
+                stride,
+                padding,
+            )),
+        }
+    }
+}

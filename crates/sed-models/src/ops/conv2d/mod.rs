@@ -1,0 +1,48 @@
+//! The convolution that every layer of this crate uses.
+//!
+//! On Burn's CPU backend flex (feature `flex`) it is computed here, forward and backward, by gathering the
+//! patches of a tile of output positions into a matrix (Chellapilla et al. 2006) and multiplying; elsewhere, and
+//! for other types than `f32`, it is Burn's own convolution.
+
+#[cfg(feature = "flex")]
+mod flex;
+mod layer;
+
+use burn::tensor::{Tensor, module::conv2d as burn_conv2d, ops::ConvOptions};
+
+pub use layer::{Conv2d, Conv2dConfig};
+
+/// The convolution (cross-correlation) of `input` with `weight`, plus `bias`:
+/// `y[n,o,i,j] = b[o] + Σ_{c,u,v} w[o,c,u,v] · x[n, c, stride·i + u − padding, stride·j + v − padding]`, with zeros
+/// outside of the input.
+///
+/// - `input`: `[N, in, H, W]`
+/// - `weight`: `[out, in, k, k]`
+/// - `bias`: `[out]`
+///
+/// Gives `[N, out, H', W']` with `H' = (H + 2·padding − k) / stride + 1`, rounded down, and W' likewise.
+///
+/// Panics when the shapes do not fit each other or the kernel is larger than the padded input.
+pub fn conv2d(
+    input: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    stride: usize,
+    padding: usize,
+) -> Tensor<4> {
+    let (x, w) = (input.dims(), weight.dims());
+    assert!(x[1] == w[1] && w[2] == w[3], "conv2d: an input {x:?} does not fit a weight {w:?}");
+    assert!(
+        stride > 0 && x[2] + 2 * padding >= w[2] && x[3] + 2 * padding >= w[3],
+        "conv2d: an input {x:?} with stride {stride} and padding {padding} does not fit a weight {w:?}"
+    );
+    if let Some(bias) = &bias {
+        assert_eq!(bias.dims(), [w[0]], "conv2d: the bias does not fit a weight {w:?}");
+    }
+    #[cfg(feature = "flex")]
+    let (input, weight, bias) = match flex::conv2d(input, weight, bias, stride, padding) {
+        Ok(output) => return output,
+        Err(inputs) => inputs,
+    };
+    burn_conv2d(input, weight, bias, ConvOptions::new([stride, stride], [padding, padding], [1, 1], 1))
+}

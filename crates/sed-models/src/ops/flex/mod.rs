@@ -1,0 +1,9 @@
+//! What the operations written for Burn's CPU backend flex share.
+
+mod matrix;
+mod scratch;
+mod tensor;
+
+pub(crate) use matrix::{MatrixMut, MatrixRef, multiply};
+pub(crate) use scratch::with_scratch;
+pub(crate) use tensor::{contiguous, from_values, is_flex_f32, run_tasks};
