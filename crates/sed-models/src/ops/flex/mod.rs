@@ -2,8 +2,10 @@
 
 mod matrix;
 mod scratch;
+mod sum;
 mod tensor;
 
 pub(crate) use matrix::{MatrixMut, MatrixRef, multiply};
 pub(crate) use scratch::with_scratch;
-pub(crate) use tensor::{contiguous, from_values, is_flex_f32, run_tasks};
+pub(crate) use sum::sum;
+pub(crate) use tensor::{contiguous, dims, from_values, is_flex_f32, run_tasks, values};

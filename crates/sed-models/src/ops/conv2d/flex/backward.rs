@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use crate::ops::flex::{MatrixMut, MatrixRef, multiply, run_tasks, with_scratch};
+use crate::ops::flex::{MatrixMut, MatrixRef, multiply, run_tasks, sum, with_scratch};
 
 use super::{
     columns::{gather, scatter_add},
@@ -131,9 +131,9 @@ pub(super) fn weight_gradient(output_grad: &[f32], input: &[f32], geometry: &Geo
             rest = tail;
         }
     }
-    run_tasks(tasks, geometry.work(), |(tiles, group, sum)| {
+    run_tasks(tasks, geometry.work(), |(tiles, group, target)| {
         for (i, tile) in tiles.iter().enumerate() {
-            add_weight_gradient(sum, output_grad, input, geometry, tile, group.clone(), i > 0);
+            add_weight_gradient(target, output_grad, input, geometry, tile, group.clone(), i > 0);
         }
     });
 
@@ -148,9 +148,9 @@ pub(super) fn weight_gradient(output_grad: &[f32], input: &[f32], geometry: &Geo
     gradient
 }
 
-/// The part of the weight gradient from one tile and a group of input channels, written to or added to `sum`.
+/// The part of the weight gradient from one tile and a group of input channels, written to or added to `target`.
 fn add_weight_gradient(
-    sum: &mut [f32],
+    target: &mut [f32],
     output_grad: &[f32],
     input: &[f32],
     geometry: &Geometry,
@@ -175,7 +175,7 @@ fn add_weight_gradient(
             MatrixRef::rows(patches, rows, columns, columns)
         };
         let dst =
-            MatrixMut { data: sum, rows: channels, columns: rows, row_stride: 1, column_stride: channels };
+            MatrixMut { data: target, rows: channels, columns: rows, row_stride: 1, column_stride: channels };
         multiply(dst, output_grad, patches.transposed(), accumulate);
     });
 }
@@ -184,18 +184,7 @@ fn add_weight_gradient(
 pub(super) fn bias_gradient(output_grad: &[f32], geometry: &Geometry) -> Vec<f32> {
     let mut gradient = vec![0.0; geometry.out_channels];
     for (i, plane) in output_grad.chunks_exact(geometry.out_plane()).enumerate() {
-        gradient[i % geometry.out_channels] += sum(plane);
+        gradient[i % geometry.out_channels] += sum(plane, |value| value) as f32;
     }
     gradient
-}
-
-/// The sum of `values` in eight interleaved partial sums, which the compiler can keep in vector registers.
-fn sum(values: &[f32]) -> f32 {
-    let mut lanes = [0.0; 8];
-    let chunks = values.chunks_exact(8);
-    let rest: f32 = chunks.remainder().iter().sum();
-    for chunk in chunks {
-        lanes.iter_mut().zip(chunk).for_each(|(lane, value)| *lane += *value);
-    }
-    lanes.iter().sum::<f32>() + rest
 }

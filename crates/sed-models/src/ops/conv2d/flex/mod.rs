@@ -18,10 +18,10 @@ use burn::{
         flex::FlexTensor,
         tensor::FloatTensor,
     },
-    tensor::{Shape, Tensor},
+    tensor::Tensor,
 };
 
-use crate::ops::flex::{contiguous, from_values, is_flex_f32};
+use crate::ops::flex::{contiguous, dims, from_values, is_flex_f32, values};
 use geometry::Geometry;
 
 /// Backends with a convolution of this crate.
@@ -69,15 +69,6 @@ impl TiledConvolution for Flex {
         let output = forward::convolve(values(&input), values(&weight), values(&bias), &geometry);
         from_values(output, geometry.output_shape())
     }
-}
-
-fn dims(tensor: &FlexTensor) -> [usize; 4] {
-    let shape: &Shape = tensor.layout().shape();
-    shape.dims()
-}
-
-fn values(tensor: &FlexTensor) -> &[f32] {
-    tensor.as_slice().expect("a contiguous f32 tensor, by the checks before")
 }
 
 #[derive(Debug)]
