@@ -12,13 +12,11 @@ use sed_models::ops::{conv2d::conv2d, group_norm::group_norm_relu};
 
 const REPEATS: usize = 40;
 
+type Operation<'a> = &'a dyn Fn(&[Tensor<4>], &[Tensor<1>]) -> Tensor<4>;
+
 /// Least milliseconds of forward, and of forward with backward, of two functions that compute the same. They
 /// alternate, so that what else the machine does falls on both.
-fn compare<const N: usize>(
-    inputs: &[Tensor<4>],
-    parameters: &[Tensor<1>],
-    functions: [&dyn Fn(&[Tensor<4>], &[Tensor<1>]) -> Tensor<4>; N],
-) -> [[f64; N]; 2] {
+fn compare(inputs: &[Tensor<4>], parameters: &[Tensor<1>], functions: [Operation; 2]) -> [[f64; 2]; 2] {
     let copies = |tracked: bool| -> (Vec<Tensor<4>>, Vec<Tensor<1>>) {
         fn track<const D: usize>(t: &Tensor<D>, tracked: bool) -> Tensor<D> {
             if tracked { Tensor::from_inner(t.clone()).require_grad() } else { t.clone() }
@@ -26,7 +24,7 @@ fn compare<const N: usize>(
         let inputs = inputs.iter().map(|t| track(t, tracked)).collect();
         (inputs, parameters.iter().map(|t| track(t, tracked)).collect())
     };
-    let mut best = [[f64::INFINITY; N]; 2];
+    let mut best = [[f64::INFINITY; 2]; 2];
     for _ in 0..REPEATS {
         for (index, function) in functions.iter().enumerate() {
             for (pass, best) in best.iter_mut().enumerate() {
