@@ -28,7 +28,7 @@ pub struct Conv2dConfig {
     #[config(default = true)]
     pub bias: bool,
     /// How the weight starts; the bias starts at 0.
-    #[config(default = "Initializer::KaimingNormal { gain: 1.4142135623730951, fan_out_only: true }")]
+    #[config(default = "Initializer::KaimingNormal { gain: std::f64::consts::SQRT_2, fan_out_only: true }")]
     pub initializer: Initializer,
 }
 
