@@ -10,6 +10,9 @@ mod layer;
 
 use burn::tensor::{Tensor, module::conv2d as burn_conv2d, ops::ConvOptions};
 
+#[cfg(feature = "flex")]
+use crate::ops::flex::is_flex_f32;
+
 pub use layer::{Conv2d, Conv2dConfig};
 
 /// The convolution (cross-correlation) of `input` with `weight`, plus `bias`:
@@ -40,9 +43,8 @@ pub fn conv2d(
         assert_eq!(bias.dims(), [w[0]], "conv2d: the bias does not fit a weight {w:?}");
     }
     #[cfg(feature = "flex")]
-    let (input, weight, bias) = match flex::conv2d(input, weight, bias, stride, padding) {
-        Ok(output) => return output,
-        Err(inputs) => inputs,
-    };
+    if is_flex_f32(&input) && is_flex_f32(&weight) && bias.as_ref().is_none_or(is_flex_f32) {
+        return flex::conv2d(input, weight, bias, stride, padding);
+    }
     burn_conv2d(input, weight, bias, ConvOptions::new([stride, stride], [padding, padding], [1, 1], 1))
 }

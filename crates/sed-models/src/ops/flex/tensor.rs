@@ -1,8 +1,8 @@
 //! Between Burn's tensors and slices.
 
 use burn::{
-    backend::{DispatchTensor, DispatchTensorKind, TensorMetadata, flex::FlexTensor},
-    tensor::{DType, TensorData},
+    backend::{DispatchTensorKind, flex::FlexTensor},
+    tensor::{DType, Tensor, TensorData},
 };
 use rayon::prelude::*;
 
@@ -10,7 +10,7 @@ use rayon::prelude::*;
 const SERIAL_WORK: usize = 200_000;
 
 /// Whether a tensor is an `f32` tensor of flex, with or without autodiff.
-pub(crate) fn is_flex_f32(tensor: &DispatchTensor) -> bool {
+pub(crate) fn is_flex_f32<const D: usize>(tensor: &Tensor<D>) -> bool {
     fn is_flex(kind: &DispatchTensorKind) -> bool {
         match kind {
             DispatchTensorKind::Flex(_) => true,
@@ -20,7 +20,7 @@ pub(crate) fn is_flex_f32(tensor: &DispatchTensor) -> bool {
             _ => false,
         }
     }
-    is_flex(&tensor.kind) && tensor.dtype() == DType::F32
+    tensor.dtype() == DType::F32 && is_flex(&tensor.clone().into_dispatch().kind)
 }
 
 /// The tensor with its elements in row-major order, so that `as_slice` gives them.

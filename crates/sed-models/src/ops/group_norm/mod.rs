@@ -8,8 +8,11 @@ mod flex;
 
 use burn::tensor::{Tensor, activation::relu};
 
-/// Group normalisation (Wu and He 2018, equations 1, 6 and 7): `y = (x − μ) / √(σ² + eps) · gamma + beta`, where μ and σ² are mean
-/// and (biased) variance over the positions and channels of one group of one image.
+#[cfg(feature = "flex")]
+use crate::ops::flex::is_flex_f32;
+
+/// Group normalisation (Wu and He 2018): `y = (x − μ) / √(σ² + eps) · gamma + beta`, where μ and σ² are the mean
+/// and the (biased) variance over the positions and channels of one group of one image.
 ///
 /// - `x`: `[N, C, H, W]`; its channels form `groups` groups of C / groups neighbours
 /// - `gamma`, `beta`: `[C]`
@@ -50,10 +53,9 @@ fn normalize(
         beta.dims()
     );
     #[cfg(feature = "flex")]
-    let (x, gamma, beta) = match flex::group_norm(x, gamma, beta, groups, eps, rectify) {
-        Ok(output) => return output,
-        Err(inputs) => inputs,
-    };
+    if is_flex_f32(&x) && is_flex_f32(&gamma) && is_flex_f32(&beta) {
+        return flex::group_norm(x, gamma, beta, groups, eps, rectify);
+    }
     let output = composed(x, gamma, beta, groups, eps);
     if rectify { relu(output) } else { output }
 }

@@ -15,8 +15,8 @@ pub enum InvalidBoxes {
     /// Give an error with the annotation's id.
     #[default]
     Refuse,
-    /// Leave the box out and list it in [`CocoLabels::skipped`]. COCO's own `train2017` has two
-    /// boxes of height zero.
+    /// Leave the box out and list it in [`CocoLabels::skipped`]. Hand-made annotation files often hold
+    /// a few boxes without width or height.
     Skip,
 }
 

@@ -236,7 +236,7 @@ fn nan_and_infinite_coordinates_are_named_by_their_path() {
         // The index skips annotations, and the parser refuses such text even then.
         let text =
             fixture.message(fixture.read().and_then(|index| index.labels(&[10], InvalidBoxes::Refuse)));
-        assert!(text.starts_with("at ") && text.contains(reason), "{number}: {text}");
+        assert!(text.starts_with("at annotations[3].bbox[1]: ") && text.contains(reason), "{number}: {text}");
     }
 }
 

@@ -18,6 +18,9 @@ const GROUP_DEPTH: usize = 144;
 /// Partial sums of the weight gradient are made until there are about this many tasks.
 const WEIGHT_TASKS: usize = 16;
 
+/// Rows or columns that a transposition takes at once.
+const BLOCK: usize = 16;
+
 /// The gradient `[N, in, H, W]` of the input from that of the output.
 pub(super) fn input_gradient(output_grad: &[f32], weight: &[f32], geometry: &Geometry) -> Vec<f32> {
     match geometry.transposed() {
@@ -26,14 +29,18 @@ pub(super) fn input_gradient(output_grad: &[f32], weight: &[f32], geometry: &Geo
     }
 }
 
-/// `[out, in, k, k]` to `[in, out, k, k]` with both kernel axes reversed.
+/// `[out, in, k, k]` to `[in, out, k, k]` with both kernel axes reversed. Blocks of input channels keep the cache
+/// lines that are written at hand.
 fn flipped(weight: &[f32], geometry: &Geometry) -> Vec<f32> {
-    let taps = geometry.taps();
-    let mut result = Vec::with_capacity(weight.len());
-    for channel in 0..geometry.in_channels {
-        for out in 0..geometry.out_channels {
-            let start = (out * geometry.in_channels + channel) * taps;
-            result.extend(weight[start..start + taps].iter().rev());
+    let (taps, in_channels, out_channels) = (geometry.taps(), geometry.in_channels, geometry.out_channels);
+    let mut result = vec![0.0; weight.len()];
+    for block in split(in_channels, BLOCK) {
+        for out in 0..out_channels {
+            for channel in block.clone() {
+                let source = &weight[(out * in_channels + channel) * taps..][..taps];
+                let target = &mut result[(channel * out_channels + out) * taps..][..taps];
+                target.iter_mut().zip(source.iter().rev()).for_each(|(to, from)| *to = *from);
+            }
         }
     }
     result
@@ -66,10 +73,9 @@ fn input_gradient_by_columns(output_grad: &[f32], weight: &[f32], geometry: &Geo
         for tile in tiles {
             let columns = tile.columns(geometry);
             let rows = channels.len() * taps;
-            let gathered = gathered_len(geometry, tile);
-            with_scratch(rows * columns + gathered, |scratch| {
+            with_scratch((rows + geometry.out_channels) * columns, |scratch| {
                 let (patches, buffer) = scratch.split_at_mut(rows * columns);
-                let output_grad = output_columns(output_grad, buffer, geometry, tile);
+                let output_grad = gather_output(output_grad, buffer, geometry, tile);
                 let depth = geometry.depth();
                 let weight =
                     MatrixRef::rows(&weight[channels.start * taps..], geometry.out_channels, rows, depth);
@@ -82,28 +88,20 @@ fn input_gradient_by_columns(output_grad: &[f32], weight: &[f32], geometry: &Geo
     gradient
 }
 
-/// Floats that [`output_columns`] needs.
-fn gathered_len(geometry: &Geometry, tile: &Tile) -> usize {
-    if tile.images.len() == 1 { 0 } else { geometry.out_channels * tile.columns(geometry) }
-}
-
-/// A tile of the output (or of its gradient) as a `[out, columns]` matrix: in place for one image, in `buffer` for
-/// several.
-fn output_columns<'a>(
-    output: &'a [f32],
+/// A tile of the output's gradient as a `[out, columns]` matrix, copied to `buffer`.
+fn gather_output<'a>(
+    output: &[f32],
     buffer: &'a mut [f32],
     geometry: &Geometry,
     tile: &Tile,
 ) -> MatrixRef<'a> {
     let (channels, plane) = (geometry.out_channels, geometry.out_plane());
-    let columns = tile.columns(geometry);
-    if tile.images.len() == 1 {
-        let start = tile.images.start * channels * plane + tile.rows.start * geometry.out_width;
-        return MatrixRef::rows(&output[start..], channels, columns, plane);
-    }
+    let (columns, image_columns) = (tile.columns(geometry), tile.image_columns(geometry));
+    let first = tile.rows.start * geometry.out_width;
     for (channel, row) in buffer.chunks_exact_mut(columns).enumerate() {
-        for (image, part) in tile.images.clone().zip(row.chunks_exact_mut(plane)) {
-            part.copy_from_slice(&output[(image * channels + channel) * plane..][..plane]);
+        for (image, part) in tile.images.clone().zip(row.chunks_exact_mut(image_columns)) {
+            let start = (image * channels + channel) * plane + first;
+            part.copy_from_slice(&output[start..start + image_columns]);
         }
     }
     MatrixRef::rows(buffer, channels, columns, columns)
@@ -141,11 +139,21 @@ pub(super) fn weight_gradient(output_grad: &[f32], input: &[f32], geometry: &Geo
     for other in others.chunks_exact((depth * channels).max(1)) {
         first.iter_mut().zip(other).for_each(|(a, b)| *a += *b);
     }
-    let mut gradient = vec![0.0; channels * depth];
-    for (out, row) in gradient.chunks_exact_mut(depth.max(1)).enumerate() {
-        row.iter_mut().enumerate().for_each(|(i, value)| *value = first[i * channels + out]);
-    }
-    gradient
+    transposed(first, channels)
+}
+
+/// A matrix of `columns` columns, row-major, to its columns one after the other.
+fn transposed(matrix: &[f32], columns: usize) -> Vec<f32> {
+    let rows = matrix.len() / columns.max(1);
+    let mut result = vec![0.0; matrix.len()];
+    let blocks = result.chunks_mut((BLOCK * rows).max(1)).enumerate().collect();
+    run_tasks(blocks, matrix.len() * BLOCK, |(block, result)| {
+        for (row, values) in matrix.chunks_exact(columns).enumerate() {
+            let values = &values[block * BLOCK..];
+            result.chunks_exact_mut(rows).zip(values).for_each(|(column, value)| column[row] = *value);
+        }
+    });
+    result
 }
 
 /// The part of the weight gradient from one tile and a group of input channels, written to or added to `target`.
@@ -163,9 +171,9 @@ fn add_weight_gradient(
     let rows = group.len() * geometry.taps();
     let in_place = geometry.is_pointwise() && tile.images.len() == 1;
     let patches_len = if in_place { 0 } else { rows * columns };
-    with_scratch(patches_len + gathered_len(geometry, tile), |scratch| {
+    with_scratch(patches_len + channels * columns, |scratch| {
         let (patches, buffer) = scratch.split_at_mut(patches_len);
-        let output_grad = output_columns(output_grad, buffer, geometry, tile);
+        let output_grad = gather_output(output_grad, buffer, geometry, tile);
         let patches = if in_place {
             let image = tile.images.start * geometry.in_channels + group.start;
             let start = image * geometry.plane() + tile.rows.start * geometry.width;
@@ -187,4 +195,40 @@ pub(super) fn bias_gradient(output_grad: &[f32], geometry: &Geometry) -> Vec<f32
         gradient[i % geometry.out_channels] += sum(plane, |value| value) as f32;
     }
     gradient
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_do_not_depend_on_the_number_of_threads() {
+        for (input, out, kernel, stride) in [
+            ([3, 16, 24, 24], 24, 3, 1),
+            ([3, 40, 17, 17], 8, 3, 2),
+            ([5, 64, 4, 4], 48, 3, 1),
+            ([2, 3, 40, 40], 16, 7, 2),
+            ([4, 48, 20, 20], 40, 1, 1),
+        ] {
+            let geometry = Geometry::new(input, [out, input[1], kernel, kernel], stride, kernel / 2);
+            let values = |len: usize, period: usize| -> Vec<f32> {
+                (0..len).map(|i| (i * 7919 % period) as f32 / period as f32 - 0.4).collect()
+            };
+            let x = values(input.iter().product(), 1009);
+            let w = values(geometry.weight_shape().iter().product(), 1013);
+            let g = values(geometry.output_shape().iter().product(), 1019);
+            let run = |threads| {
+                let pool =
+                    rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a thread pool");
+                pool.install(|| {
+                    let output = convolve(&x, &w, &[], &geometry);
+                    (output, input_gradient(&g, &w, &geometry), weight_gradient(&g, &x, &geometry))
+                })
+            };
+            let (one, several) = (run(1), run(5));
+            assert!(one.0 == several.0, "output of {geometry:?}");
+            assert!(one.1 == several.1, "input gradient of {geometry:?}");
+            assert!(one.2 == several.2, "weight gradient of {geometry:?}");
+        }
+    }
 }

@@ -82,7 +82,7 @@ fn convolve_tile(
             let (image, channel) = (i / channels, i % channels);
             let source = &result[channel * columns + image * image_columns..][..image_columns];
             match bias.get(channel) {
-                Some(bias) => target.iter_mut().zip(source).for_each(|(to, from)| *to = from + bias),
+                Some(&bias) => target.iter_mut().zip(source).for_each(|(to, from)| *to = from + bias),
                 None => target.copy_from_slice(source),
             }
         }

@@ -21,7 +21,7 @@ use burn::{
     tensor::Tensor,
 };
 
-use crate::ops::flex::{contiguous, dims, from_values, is_flex_f32, values};
+use crate::ops::flex::{contiguous, dims, from_values, values};
 use geometry::Geometry;
 
 /// Backends with a convolution of this crate.
@@ -37,23 +37,22 @@ pub(crate) trait TiledConvolution: Backend {
     ) -> FloatTensor<Self>;
 }
 
-type Inputs = (Tensor<4>, Tensor<4>, Option<Tensor<1>>);
-
-/// The convolution, or its inputs back when they are not `f32` tensors of flex.
+/// The convolution of `f32` tensors of flex.
 pub(super) fn conv2d(
     input: Tensor<4>,
     weight: Tensor<4>,
     bias: Option<Tensor<1>>,
     stride: usize,
     padding: usize,
-) -> Result<Tensor<4>, Inputs> {
-    let device = weight.device();
-    let (x, w) = (input.into_dispatch(), weight.into_dispatch());
-    if !(is_flex_f32(&x) && is_flex_f32(&w)) {
-        return Err((Tensor::from_dispatch(x), Tensor::from_dispatch(w), bias));
-    }
-    let b = bias.unwrap_or_else(|| Tensor::empty([0], &device)).into_dispatch();
-    Ok(Tensor::from_dispatch(<Dispatch as TiledConvolution>::tiled_convolution(x, w, b, stride, padding)))
+) -> Tensor<4> {
+    let bias = bias.unwrap_or_else(|| Tensor::empty([0], &weight.device()));
+    Tensor::from_dispatch(<Dispatch as TiledConvolution>::tiled_convolution(
+        input.into_dispatch(),
+        weight.into_dispatch(),
+        bias.into_dispatch(),
+        stride,
+        padding,
+    ))
 }
 
 impl TiledConvolution for Flex {

@@ -164,18 +164,22 @@ impl Block<'_> {
         let Statistics { mean, scale } = self.statistics;
         for (channel, (sums, (x, dy))) in sums.iter_mut().zip(self.channels()).enumerate() {
             let (factor, threshold) = (scale * self.gamma[channel], self.threshold(channel));
+            // Eight interleaved partial sums, which the compiler can keep in vector registers.
             let mut lanes = [[0.0; 8]; 2];
-            let mut add = |lane: usize, x: f32, dy: f32| {
-                let dy = if (x - mean) * factor > threshold { dy } else { 0.0 };
-                lanes[0][lane] += dy * (x - mean);
-                lanes[1][lane] += dy;
-            };
-            let (xs, dys) = (x.chunks_exact(8), dy.chunks_exact(8));
-            let (x_rest, dy_rest) = (xs.remainder(), dys.remainder());
-            for (xs, dys) in xs.zip(dys) {
-                (0..8).for_each(|lane| add(lane, xs[lane], dys[lane]));
+            let ((xs, x_rest), (dys, dy_rest)) = (x.as_chunks::<8>(), dy.as_chunks::<8>());
+            for (xs, dys) in xs.iter().zip(dys) {
+                for lane in 0..8 {
+                    let centred = xs[lane] - mean;
+                    let dy = passed(dys[lane], centred * factor, threshold);
+                    lanes[0][lane] += dy * centred;
+                    lanes[1][lane] += dy;
+                }
             }
-            x_rest.iter().zip(dy_rest).for_each(|(x, dy)| add(0, *x, *dy));
+            for (&x, &dy) in x_rest.iter().zip(dy_rest) {
+                let dy = passed(dy, (x - mean) * factor, threshold);
+                lanes[0][0] += dy * (x - mean);
+                lanes[1][0] += dy;
+            }
             *sums = [lanes[0].iter().sum::<f32>() * scale, lanes[1].iter().sum()];
         }
     }
@@ -190,10 +194,15 @@ impl Block<'_> {
         let planes = x_grad.chunks_exact_mut(self.layout.plane).zip(self.channels());
         for (channel, (x_grad, (x, dy))) in planes.enumerate() {
             let (factor, threshold) = (scale * self.gamma[channel], self.threshold(channel));
-            for ((to, x), dy) in x_grad.iter_mut().zip(x).zip(dy) {
-                let dy = if (x - mean) * factor > threshold { *dy } else { 0.0 };
+            for ((to, &x), &dy) in x_grad.iter_mut().zip(x).zip(dy) {
+                let dy = passed(dy, (x - mean) * factor, threshold);
                 *to = factor * dy - constant - (x - mean) * slope;
             }
         }
     }
+}
+
+/// The gradient that a ReLU lets through: all of it above the threshold, else none.
+fn passed(dy: f32, value: f32, threshold: f32) -> f32 {
+    if value > threshold { dy } else { 0.0 }
 }

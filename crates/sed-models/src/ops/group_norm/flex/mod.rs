@@ -20,7 +20,7 @@ use burn::{
     tensor::Tensor,
 };
 
-use crate::ops::flex::{contiguous, dims, from_values, is_flex_f32, values};
+use crate::ops::flex::{contiguous, dims, from_values, values};
 use kernels::{Layout, Statistics};
 
 /// Backends with a group normalisation of this crate.
@@ -37,9 +37,7 @@ pub(crate) trait FusedGroupNorm: Backend {
     ) -> FloatTensor<Self>;
 }
 
-type Inputs = (Tensor<4>, Tensor<1>, Tensor<1>);
-
-/// The normalisation, or its inputs back when they are not `f32` tensors of flex.
+/// The normalisation of `f32` tensors of flex.
 pub(super) fn group_norm(
     x: Tensor<4>,
     gamma: Tensor<1>,
@@ -47,14 +45,15 @@ pub(super) fn group_norm(
     groups: usize,
     eps: f64,
     rectify: bool,
-) -> Result<Tensor<4>, Inputs> {
-    let (x, gamma, beta) = (x.into_dispatch(), gamma.into_dispatch(), beta.into_dispatch());
-    if [&x, &gamma, &beta].into_iter().all(is_flex_f32) {
-        let output = <Dispatch as FusedGroupNorm>::fused_group_norm(x, gamma, beta, groups, eps, rectify);
-        Ok(Tensor::from_dispatch(output))
-    } else {
-        Err((Tensor::from_dispatch(x), Tensor::from_dispatch(gamma), Tensor::from_dispatch(beta)))
-    }
+) -> Tensor<4> {
+    Tensor::from_dispatch(<Dispatch as FusedGroupNorm>::fused_group_norm(
+        x.into_dispatch(),
+        gamma.into_dispatch(),
+        beta.into_dispatch(),
+        groups,
+        eps,
+        rectify,
+    ))
 }
 
 fn forward(
