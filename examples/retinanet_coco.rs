@@ -81,10 +81,19 @@ fn preset(args: &Args) -> anyhow::Result<Settings<RetinaNetConfig>> {
         loader: LoaderSettings::default(),
         scenes: (!user).then(SceneConfig::default),
     };
+    if !user {
+        // The hue of an object hints at its class there: the augmentation must not hide it.
+        settings.augment.strong.hue = 0.04;
+        settings.augment.strong.grey_probability = 0.05;
+    }
     if args.backbone != Backbone::Tiny {
         // Deeper networks start from ImageNet weights and train at the published schedule.
         settings.train = TrainConfig { batch_labeled: 4, batch_unlabeled: 4, ..TrainConfig::default() };
         settings.augment.image_size = 512;
+    }
+    if args.smoke {
+        settings.train = settings.train.with_iterations(8);
+        settings.scenes = Some(SceneConfig { train_images: 40, val_images: 8, ..SceneConfig::default() });
     }
     if let Some(iterations) = args.iterations {
         settings.train = settings.train.with_iterations(iterations);
@@ -120,7 +129,7 @@ fn small_schedule() -> TrainConfig {
         ramp_up: 100,
         optimizer: OptimizerConfig::Adamw { beta1: 0.9, beta2: 0.999, weight_decay: 1e-4 },
         schedule: ScheduleConfig {
-            learning_rate: 1e-3,
+            learning_rate: 2e-3,
             warmup_iterations: 50,
             milestones: vec![0.85],
             ..ScheduleConfig::default()

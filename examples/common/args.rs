@@ -76,6 +76,9 @@ pub struct Args {
     /// TOML file with settings; see config.toml in any run folder.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// A few steps on a few small scenes, to see that everything works.
+    #[arg(long, conflicts_with = "train_annotations")]
+    pub smoke: bool,
     /// Changes one setting, as `train.burn_in=300`. May be given several times.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,

@@ -17,7 +17,7 @@ use sed_core::{
 };
 
 pub use config::{RetinaNetConfig, RetinaNetConfigError};
-pub use head::{ClassificationHead, HeadConfig, RegressionHead, RetinaNetHead};
+pub use head::{ClassificationHead, HeadConfig, RegressionHead, RetinaNetHead, TowerInit};
 pub use loss::{BoxLoss, RetinaNetLoss};
 pub use postprocess::{AnchorGrid, PostProcess};
 

@@ -85,8 +85,10 @@ pub fn update_teacher<M: Module>(
     decay: f64,
     running_statistics: RunningStatistics,
 ) -> M {
+    // `valid` takes the student off the graph and brings its running statistics up to date: Burn
+    // defers their last update until somebody asks for them.
     let mut weights = Collect { found: GradientsParams::new() };
-    student.visit(&mut weights);
+    student.valid().visit(&mut weights);
     let mut blend = Blend { student: weights.found, decay, running_statistics, path: Vec::new() };
     teacher.map(&mut blend)
 }
@@ -98,9 +100,7 @@ struct Collect {
 
 impl ModuleVisitor for Collect {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let value = param.val();
-        let value = if value.is_autodiff() { value.inner() } else { value };
-        self.found.register(param.id, value);
+        self.found.register(param.id, param.val());
     }
 }
 
@@ -161,7 +161,7 @@ mod tests {
     }
 
     fn weight(layer: &Linear) -> f32 {
-        layer.weight.val().into_data().to_vec::<f32>().unwrap()[0]
+        layer.weight.val().into_data().try_to_vec::<f32>().unwrap()[0]
     }
 
     #[test]
@@ -181,10 +181,16 @@ mod tests {
     fn decay_zero_copies_and_later_changes_of_the_student_do_not_reach_the_teacher() {
         let student = linear(2.0, 0.5);
         let teacher =
-            update_teacher(linear(9.0, 9.0).valid(), &student, 1.0 - 1.0, RunningStatistics::Average);
-        // The two layers have different parameter ids, so this must fail loudly, see below;
-        // here they are made from one another.
-        let _ = teacher;
+            update_teacher(set(student.clone(), 9.0).valid(), &student, 0.0, RunningStatistics::Average);
+        assert_eq!(weight(&teacher), 2.0);
+        let student = set(student, 7.0);
+        assert_eq!((weight(&student), weight(&teacher)), (7.0, 2.0));
+    }
+
+    #[test]
+    #[should_panic(expected = "the student has no parameter weight")]
+    fn modules_with_other_parameters_are_refused() {
+        update_teacher(linear(1.0, 0.0).valid(), &linear(2.0, 0.0), 0.5, RunningStatistics::Average);
     }
 
     #[test]
@@ -206,7 +212,7 @@ mod tests {
     }
 
     fn statistics(norm: &BatchNorm) -> TensorData {
-        norm.running_mean.value().into_data()
+        norm.running_mean.value_sync().into_data()
     }
 
     #[test]

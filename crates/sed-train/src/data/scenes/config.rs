@@ -35,6 +35,11 @@ pub struct SceneConfig {
     pub clutter: [usize; 2],
     /// Range of the longer side of unlabeled figures; log-uniform.
     pub clutter_size: [f32; 2],
+    /// How far the hue of an object may lie from that of its class, to either side, as a share of the
+    /// colour circle. The classes' hues lie a sixth apart; at 0.5 the colour says nothing.
+    pub hue_spread: f32,
+    /// Range of the saturation of the background, as a share of that of a random colour.
+    pub background_saturation: [f32; 2],
     /// Range of the largest channel difference between a figure's and the background's mean colour.
     pub contrast: [f32; 2],
     /// Range of the amplitude of each layer of the background's texture.
@@ -55,16 +60,18 @@ impl Default for SceneConfig {
             train_images: 800,
             val_images: 200,
             objects: [1, 6],
-            object_size: [6.0, 100.0],
+            object_size: [7.0, 120.0],
             aspect: [0.75, 1.33],
             min_inside: 0.7,
             max_occlusion: 0.6,
-            overlap_probability: 0.3,
-            clutter: [3, 10],
+            overlap_probability: 0.1,
+            clutter: [0, 2],
             clutter_size: [10.0, 60.0],
-            contrast: [0.2, 0.6],
-            background_texture: [0.02, 0.12],
-            figure_texture: [0.0, 0.2],
+            hue_spread: 0.05,
+            background_saturation: [0.0, 0.4],
+            contrast: [0.3, 0.8],
+            background_texture: [0.0, 0.06],
+            figure_texture: [0.0, 0.08],
             noise: [0.0, 0.04],
             samples_per_pixel: 3,
         }
@@ -100,7 +107,14 @@ impl SceneConfig {
         {
             require_range(field, range, 0.01, "must be a range of positive numbers, low to high")?;
         }
+        require(
+            (0.0..=0.5).contains(&self.hue_spread),
+            "hue_spread",
+            self.hue_spread,
+            "must be within 0 and 0.5",
+        )?;
         for (field, range) in [
+            ("background_saturation", self.background_saturation),
             ("contrast", self.contrast),
             ("background_texture", self.background_texture),
             ("figure_texture", self.figure_texture),

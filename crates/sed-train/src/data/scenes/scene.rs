@@ -4,6 +4,7 @@ use image::{Rgb, RgbImage};
 use sed_core::Targets;
 
 use super::SceneConfig;
+use super::palette::{desaturated, object_color};
 use super::raster::Canvas;
 use super::shapes::{Outline, ShapeClass, clutter_outline};
 use super::texture::{Texture, contrasting_color, random_color};
@@ -33,7 +34,7 @@ impl Scene {
     /// Draws a scene; the configuration must be valid.
     pub fn draw(config: &SceneConfig, rng: &mut HostRng) -> Self {
         let size = config.image_size as f32;
-        let base = random_color(rng);
+        let base = desaturated(random_color(rng), rng.uniform(config.background_saturation));
         let background = Texture::of_background(rng, base, config.background_texture, size);
         let mut composition = Composition {
             canvas: Canvas::new(config.image_size, config.samples_per_pixel),
@@ -79,7 +80,8 @@ impl Composition {
                 continue;
             }
             self.canvas.claim(&spans, self.textures.len());
-            let color = contrasting_color(rng, background, config.contrast);
+            let classes = ShapeClass::ALL.len();
+            let color = object_color(rng, label, classes, config.hue_spread, background, config.contrast);
             self.textures.push(Texture::of_figure(rng, color, config.figure_texture, size, center));
             self.targets.boxes.push(visible);
             self.targets.labels.push(label);
@@ -211,10 +213,10 @@ mod tests {
         // Some 650 objects: about 110 a class, with a deviation of 10.
         assert!(per_class.iter().all(|&n| n > 60), "{per_class:?}");
         sides.sort_by(f32::total_cmp);
-        assert!(sides[0] < 8.0 && sides[sides.len() - 1] > 80.0);
-        // The median of the log-uniform range is √(6·100) = 24.5; large objects fit less often.
+        assert!(sides[0] < 9.0 && sides[sides.len() - 1] > 80.0);
+        // The median of the log-uniform range is √(7·120) = 29.0; large objects fit less often.
         let median = sides[sides.len() / 2];
-        assert!((17.0..27.0).contains(&median), "{median}");
+        assert!((22.0..34.0).contains(&median), "{median}");
     }
 
     #[test]

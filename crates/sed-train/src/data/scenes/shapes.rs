@@ -4,7 +4,7 @@ use std::f32::consts::{PI, TAU};
 
 use crate::data::HostRng;
 
-/// A class of object: its shape, and nothing else.
+/// A class of object: its shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ShapeClass {
     /// A filled circle.
