@@ -1,6 +1,6 @@
-//! Times of this crate's operations on flex beside Burn's own: forward, and forward with backward.
+//! Times of the operations of `sed-models` on flex beside Burn's own: forward, and forward with backward.
 //!
-//! `cargo bench -p sed-models --bench ops`
+//! `cargo bench --bench ops`
 
 use std::{hint::black_box, time::Instant};
 

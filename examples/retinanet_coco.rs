@@ -19,7 +19,7 @@ use common::{
     settings::{LoaderSettings, Settings, override_settings},
 };
 use sed::{
-    core::device::parse_device,
+    core::{device::parse_device, objective::ObjectiveConfig},
     models::{
         backbone::ResNetConfig,
         retinanet::{RetinaNet, RetinaNetConfig},
@@ -121,20 +121,22 @@ fn model(backbone: Backbone, classes: usize) -> RetinaNetConfig {
 /// A schedule for small images and networks trained from scratch: minutes on two cores.
 fn small_schedule() -> TrainConfig {
     TrainConfig {
-        iterations: 1000,
-        evaluate_every: 250,
+        iterations: 1200,
+        evaluate_every: 300,
         batch_labeled: 4,
-        batch_unlabeled: 4,
+        batch_unlabeled: 8,
         burn_in: 300,
         ramp_up: 100,
         optimizer: OptimizerConfig::Adamw { beta1: 0.9, beta2: 0.999, weight_decay: 1e-4 },
         schedule: ScheduleConfig {
             learning_rate: 2e-3,
-            warmup_iterations: 50,
+            warmup_iterations: 60,
             milestones: vec![0.85],
             ..ScheduleConfig::default()
         },
-        teacher: TeacherConfig { decay: 0.995, ..TeacherConfig::default() },
+        // The longer the run, the slower the teacher may be.
+        teacher: TeacherConfig { decay: 0.99, ..TeacherConfig::default() },
+        objective: ObjectiveConfig { scale_weight: 1.0, distill_weight: 4.0, ..ObjectiveConfig::default() },
         ..TrainConfig::default()
     }
 }

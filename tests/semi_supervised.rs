@@ -1,0 +1,150 @@
+//! The semi-supervised step on a real detector: burn-in, teacher, losses, and steps that fail.
+
+use burn::{
+    module::{Module, ModuleVisitor, Param},
+    optim::ModuleOptimizer,
+    tensor::{Device, Tensor},
+    train::TrainStep,
+};
+use sed::{
+    core::{ImageSize, Targets},
+    models::{
+        backbone::{FpnConfig, ResNetConfig, ResNetFpnConfig},
+        layers::norm::NormKind,
+        retinanet::{HeadConfig, RetinaNet, RetinaNetConfig},
+    },
+    train::{
+        data::{HostImages, HostViews, TrainBatch},
+        train::{Method, OptimizerConfig, SemiSupervised, TeacherConfig, TrainConfig},
+    },
+};
+
+const SIDE: usize = 64;
+
+/// A detector as small as it gets: ndarray has to train it.
+fn detector() -> RetinaNet {
+    let device = Device::default();
+    device.seed(3);
+    let tiny = RetinaNetConfig::tiny(2);
+    let norm = NormKind::Group { groups: 2 };
+    RetinaNetConfig {
+        backbone: ResNetFpnConfig {
+            body: ResNetConfig { base_width: 4, norm, ..tiny.backbone.body },
+            fpn: FpnConfig { out_channels: 4, ..tiny.backbone.fpn },
+        },
+        head: HeadConfig { num_convs: 1, channels: 4, norm, ..tiny.head },
+        ..tiny
+    }
+    .init(&device)
+    .expect("the parts fit together")
+}
+
+fn images(shade: f32) -> HostImages {
+    let pixel = |i: usize| ((i % 7) as f32 / 7.0 + shade).min(1.0);
+    let size = ImageSize::new(SIDE, SIDE);
+    let mut images = HostImages::new(size);
+    images.pixels = (0..3 * SIDE * SIDE).map(pixel).collect();
+    images.sizes.push(size);
+    images
+}
+
+fn batch(iteration: usize) -> TrainBatch {
+    TrainBatch {
+        iteration,
+        labeled: images(0.0),
+        targets: vec![Targets { boxes: vec![[8.0, 8.0, 40.0, 40.0]], labels: vec![1], crowds: Vec::new() }],
+        labeled_ids: vec![7],
+        unlabeled: Some(HostViews { weak: images(0.1), strong: images(0.3), keys: vec!["u".into()] }),
+    }
+}
+
+fn config() -> TrainConfig {
+    TrainConfig {
+        method: Method::Sed,
+        iterations: 4,
+        evaluate_every: 4,
+        batch_labeled: 1,
+        batch_unlabeled: 1,
+        burn_in: 2,
+        ramp_up: 0,
+        optimizer: OptimizerConfig::Sgd { momentum: 0.0, weight_decay: 0.0 },
+        teacher: TeacherConfig { decay: 0.5, ramp: false, ..TeacherConfig::default() },
+        ..TrainConfig::default()
+    }
+}
+
+/// All weights, one after another.
+fn weights<M: Module>(module: &M) -> Vec<f32> {
+    struct Collect(Vec<f32>);
+    impl ModuleVisitor for Collect {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.0.extend(param.val().into_data().iter::<f32>());
+        }
+    }
+    let mut collect = Collect(Vec::new());
+    module.visit(&mut collect);
+    collect.0
+}
+
+type Model = SemiSupervised<RetinaNet>;
+
+/// One step; returns the model and the names of the losses that were computed.
+fn step(model: Model, optimizer: &mut ModuleOptimizer, batch: TrainBatch) -> (Model, Vec<String>) {
+    let output = TrainStep::step(&model, batch);
+    let names = output.item.scalars.keys().cloned().collect();
+    (model.optimize(optimizer, 0.01.into(), output.grads), names)
+}
+
+#[test]
+fn the_teacher_is_a_copy_until_the_end_of_burn_in_and_an_average_after_it() {
+    let mut optimizer = config().optimizer.init();
+    let mut model = SemiSupervised::new(detector(), &config()).unwrap();
+    let first = weights(&model.student);
+    for iteration in 0..2 {
+        let (next, losses) = step(model, &mut optimizer, batch(iteration));
+        model = next;
+        assert!(!losses.iter().any(|name| name.contains("distill")), "{losses:?}");
+        assert_eq!(weights(&model.student), weights(&model.teacher), "after step {iteration}");
+    }
+    assert_ne!(weights(&model.student), first, "the student learns");
+
+    let teacher = weights(&model.teacher);
+    let (model, losses) = step(model, &mut optimizer, batch(2));
+    for term in ["head/distill_class", "head/distill_box", "head/scale_class", "head/scale_box"] {
+        assert!(losses.iter().any(|name| name == term), "{term} in {losses:?}");
+    }
+    let averaged = teacher.iter().zip(weights(&model.student)).map(|(t, s)| 0.5 * t + 0.5 * s);
+    for (found, expected) in weights(&model.teacher).into_iter().zip(averaged) {
+        // One rounding of f32 apart at most.
+        assert!((found - expected).abs() <= 1e-6 * expected.abs().max(1.0), "{found} and {expected}");
+    }
+    assert_eq!(model.iteration(), 3);
+}
+
+#[test]
+fn the_supervised_method_ignores_unlabeled_images() {
+    let config = TrainConfig { method: Method::Supervised, ..config() };
+    let mut optimizer = config.optimizer.init();
+    let mut model = SemiSupervised::new(detector(), &config).unwrap();
+    for iteration in 0..4 {
+        let (next, losses) = step(model, &mut optimizer, batch(iteration));
+        model = next;
+        assert!(!losses.iter().any(|name| name.contains("scale")), "{losses:?}");
+    }
+}
+
+#[test]
+fn a_step_that_is_not_finite_changes_nothing() {
+    let mut optimizer = config().optimizer.init();
+    let model = SemiSupervised::new(detector(), &config()).unwrap();
+    let (model, _) = step(model, &mut optimizer, batch(0));
+    let before = (weights(&model.student), weights(&model.teacher));
+    let mut bad = batch(1);
+    bad.labeled.pixels[5] = f32::NAN;
+    let output = TrainStep::step(&model, bad);
+    assert!(output.item.scalars["loss"].is_nan());
+    assert!(output.grads.is_empty());
+    let model = model.optimize(&mut optimizer, 0.01.into(), output.grads);
+    assert_eq!((weights(&model.student), weights(&model.teacher)), before);
+    assert_eq!(model.iteration(), 1);
+}
