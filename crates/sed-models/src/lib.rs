@@ -1,4 +1,13 @@
-//! Detectors on Burn.
+//! RetinaNet on Burn, ready for Scale-Equivalent Distillation.
+//!
+//! - [`retinanet`]: the detector; `RetinaNetConfig::tiny` trains on two processor cores,
+//!   `RetinaNetConfig::resnet50` has the usual size.
+//! - [`backbone`]: residual networks and the feature pyramid.
+//! - [`anchors`], [`box_coder`], [`matcher`], [`preprocess`]: what lies between images and losses.
+//! - [`weights`]: torchvision state dicts, read and written.
+//! - [`layers`], [`ops`]: norms, and the convolution with its faster kernel for the flex backend.
+
+#![warn(missing_docs)]
 
 pub mod anchors;
 pub mod backbone;

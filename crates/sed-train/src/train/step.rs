@@ -97,7 +97,7 @@ impl<D: Detector> SemiSupervised<D> {
         config.validate()?;
         let student = detector.train();
         let teacher = student.valid();
-        let objective = Objective::new(config.objective.clone())?;
+        let objective = Objective::new(config.objective)?;
         let plan = Arc::new(Plan { config: config.clone(), objective, failure });
         Ok(Self { student, teacher, iteration: 0, plan })
     }
