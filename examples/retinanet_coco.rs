@@ -121,22 +121,23 @@ fn model(backbone: Backbone, classes: usize) -> RetinaNetConfig {
 /// A schedule for small images and networks trained from scratch: minutes on two cores.
 fn small_schedule() -> TrainConfig {
     TrainConfig {
-        iterations: 1200,
-        evaluate_every: 300,
+        iterations: 2000,
+        evaluate_every: 500,
         batch_labeled: 4,
-        batch_unlabeled: 8,
-        burn_in: 300,
-        ramp_up: 100,
+        batch_unlabeled: 4,
+        // Before that a network from nothing sees too little to teach anything.
+        burn_in: 800,
+        ramp_up: 200,
         optimizer: OptimizerConfig::Adamw { beta1: 0.9, beta2: 0.999, weight_decay: 1e-4 },
         schedule: ScheduleConfig {
             learning_rate: 2e-3,
-            warmup_iterations: 60,
+            warmup_iterations: 100,
             milestones: vec![0.85],
             ..ScheduleConfig::default()
         },
         // The longer the run, the slower the teacher may be.
         teacher: TeacherConfig { decay: 0.99, ..TeacherConfig::default() },
-        objective: ObjectiveConfig { scale_weight: 1.0, distill_weight: 4.0, ..ObjectiveConfig::default() },
+        objective: ObjectiveConfig { scale_weight: 2.0, distill_weight: 4.0, ..ObjectiveConfig::default() },
         ..TrainConfig::default()
     }
 }

@@ -21,7 +21,7 @@ use super::{
 };
 
 /// Percent of the generated training images that are labeled.
-const GENERATED_PERCENT: f64 = 5.0;
+const GENERATED_PERCENT: f64 = 2.5;
 
 /// What a run trains and is validated on.
 pub struct Dataset {
