@@ -47,6 +47,8 @@ fn run(args: &Args) -> anyhow::Result<()> {
     let dataset = Dataset::open(args, settings.scenes.as_ref())?;
     let mut settings = settings;
     settings.model.num_classes = dataset.num_classes();
+    // Weights that do not fit are found before anything is written.
+    load_weights(settings.model.init(&device)?, args)?;
     let folder = RunFolder::create(common::run_dir(args, "retinanet"), &settings)?;
     println!("{}", dataset.describe());
     println!("run folder: {}", folder.path().display());
@@ -159,6 +161,6 @@ fn load_weights(mut detector: RetinaNet, args: &Args) -> anyhow::Result<RetinaNe
         }
         Err(error) => return Err(error.into()),
     };
-    println!("{}: {} tensors loaded", file.display(), report.loaded.len());
+    println!("{}: {} tensors loaded, {} left out", file.display(), report.loaded.len(), report.skipped.len());
     Ok(detector)
 }

@@ -10,15 +10,18 @@ use std::{path::PathBuf, process::ExitCode, time::SystemTime};
 use args::{Args, MethodName};
 use sed::train::train::Method;
 
-/// The exit code of a program; an error is printed in one line, with its causes.
+/// The exit code of a program; an error is printed in one line, with those of its causes that its
+/// own text does not give yet.
 pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
         }
     }
+    eprintln!("error: {text}");
+    ExitCode::FAILURE
 }
 
 /// The methods to train by, supervised first.
