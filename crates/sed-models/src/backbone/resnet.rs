@@ -232,11 +232,12 @@ impl ResidualBlock {
             Some((conv, norm)) => norm.forward(conv.forward(input.clone())),
             None => input.clone(),
         };
-        let x = relu(self.bn1.forward(self.conv1.forward(input)));
-        let mut x = self.bn2.forward(self.conv2.forward(x));
-        if let (Some(conv), Some(norm)) = (&self.conv3, &self.bn3) {
-            x = norm.forward(conv.forward(relu(x)));
-        }
+        let x = self.bn1.forward_relu(self.conv1.forward(input));
+        let x = self.conv2.forward(x);
+        let x = match (&self.conv3, &self.bn3) {
+            (Some(conv), Some(norm)) => norm.forward(conv.forward(self.bn2.forward_relu(x))),
+            _ => self.bn2.forward(x),
+        };
         relu(x + shortcut)
     }
 }
@@ -266,7 +267,7 @@ impl ResNet {
     /// all sides; with another padding this holds if `H` and `W` are multiples of 4.
     pub fn forward(&self, images: Tensor<4>) -> [Tensor<4>; 4] {
         let run = |blocks: &[ResidualBlock], x| blocks.iter().fold(x, |x, block| block.forward(x));
-        let stem = self.maxpool.forward(relu(self.bn1.forward(self.conv1.forward(images))));
+        let stem = self.maxpool.forward(self.bn1.forward_relu(self.conv1.forward(images)));
         let c2 = run(&self.layer1, stem);
         let c3 = run(&self.layer2, c2.clone());
         let c4 = run(&self.layer3, c3.clone());

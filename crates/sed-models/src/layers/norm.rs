@@ -4,12 +4,12 @@ use burn::{
     config::Config,
     module::{Module, Param, ParamId},
     nn::{BatchNorm, BatchNormConfig},
-    tensor::{Device, Tensor},
+    tensor::{Device, Tensor, activation::relu},
 };
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::ops::group_norm::group_norm;
+use crate::ops::group_norm::{group_norm, group_norm_relu};
 
 /// Which normalisation follows a convolution.
 ///
@@ -125,6 +125,14 @@ impl Norm {
             Self::Group(norm) => norm.forward(input),
         }
     }
+
+    /// `relu(forward(input))`, for a group norm as one operation where the backend has it.
+    pub fn forward_relu(&self, input: Tensor<4>) -> Tensor<4> {
+        match self {
+            Self::Group(norm) => norm.forward_relu(input),
+            norm => relu(norm.forward(input)),
+        }
+    }
 }
 
 /// Batch norm with fixed statistics `μ, σ²` and a fixed affine map `γ, β`:
@@ -190,6 +198,11 @@ impl GroupNorm {
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
         group_norm(input, self.weight.val(), self.bias.val(), self.groups, self.epsilon)
     }
+
+    /// `relu(forward(input))`.
+    pub fn forward_relu(&self, input: Tensor<4>) -> Tensor<4> {
+        group_norm_relu(input, self.weight.val(), self.bias.val(), self.groups, self.epsilon)
+    }
 }
 
 #[cfg(test)]
@@ -209,6 +222,21 @@ mod tests {
         let x = input(&device);
         norm.forward(x.clone()).into_data().assert_eq(&x.into_data(), true);
         assert_eq!(norm.num_params(), 0);
+    }
+
+    #[test]
+    fn with_relu_each_kind_is_cut_at_zero() {
+        let device = Device::default();
+        let x = input(&device);
+        for kind in [NormKind::None, NormKind::FrozenBatch, NormKind::Batch, NormKind::Group { groups: 2 }] {
+            let norm = NormConfig::new(kind, 4).init(&device);
+            let expected = norm.forward(x.clone()).clamp_min(0.0);
+            assert!(expected.clone().min().into_scalar::<f32>() == 0.0, "some values are cut");
+            // One pass over memory instead of two may round once less.
+            norm.forward_relu(x.clone())
+                .into_data()
+                .assert_approx_eq::<f32>(&expected.into_data(), Tolerance::absolute(1e-6));
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use burn::{
     module::Module,
     nn::Initializer,
-    tensor::{Device, Tensor, activation::relu},
+    tensor::{Device, Tensor},
 };
 use sed_core::{InvalidOption, Predictions};
 use serde::{Deserialize, Serialize};
@@ -164,7 +164,7 @@ impl RetinaNetHead {
 }
 
 fn tower(convs: &[(Conv2d, Norm)], input: Tensor<4>) -> Tensor<4> {
-    convs.iter().fold(input, |x, (conv, norm)| relu(norm.forward(conv.forward(x))))
+    convs.iter().fold(input, |x, (conv, norm)| norm.forward_relu(conv.forward(x)))
 }
 
 /// `[N, anchors·values, H, W]` to `[N, H·W·anchors, values]`.

@@ -1,10 +1,11 @@
 //! Between Burn's tensors and slices.
 
+use std::sync::{Mutex, PoisonError};
+
 use burn::{
     backend::{DispatchTensorKind, flex::FlexTensor},
     tensor::{DType, Tensor, TensorData},
 };
-use rayon::prelude::*;
 
 /// Multiplications below which waking other threads costs more than it saves.
 const SERIAL_WORK: usize = 200_000;
@@ -43,12 +44,29 @@ pub(crate) fn from_values<const D: usize>(values: Vec<f32>, shape: [usize; D]) -
     FlexTensor::from_data(TensorData::new(values, shape))
 }
 
-/// Runs `run` on each of the independent `tasks`: on rayon's threads when `work`, the multiplications of all tasks
-/// together, is worth it.
+/// Runs `run` on each of the independent `tasks`: on the caller and rayon's threads when `work`, the multiplications
+/// of all tasks together, is worth it.
+///
+/// The caller works too instead of sleeping until others are done: for tasks of some 100 µs, handing all of them over
+/// costs a tenth of a training step.
 pub(crate) fn run_tasks<T: Send>(tasks: Vec<T>, work: usize, run: impl Fn(T) + Sync + Send) {
-    if work < SERIAL_WORK || tasks.len() < 2 {
+    let helpers = rayon::current_num_threads().min(tasks.len()).saturating_sub(1);
+    if work < SERIAL_WORK || helpers == 0 {
         tasks.into_iter().for_each(run);
-    } else {
-        tasks.into_par_iter().with_max_len(1).for_each(run);
+        return;
     }
+    let tasks = Mutex::new(tasks.into_iter());
+    // The lock is held only while a task is taken, where nothing panics.
+    let next = || tasks.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work_off = || {
+        while let Some(task) = next() {
+            run(task);
+        }
+    };
+    rayon::in_place_scope(|scope| {
+        for _ in 0..helpers {
+            scope.spawn(|_| work_off());
+        }
+        work_off();
+    });
 }

@@ -122,6 +122,16 @@ mod tests {
     }
 
     #[test]
+    fn the_relu_does_not_hide_what_is_not_a_number() {
+        let device = Device::default();
+        let x = Tensor::<4>::from_floats([[[[f32::NAN, 1.0]], [[2.0, 3.0]]]], &device);
+        let y = group_norm_relu(x, Tensor::ones([2], &device), Tensor::zeros([2], &device), 2, 1e-5);
+        let y = y.into_data().try_to_vec::<f32>().unwrap();
+        // The group with the NaN is lost, the other is not.
+        assert!(y[0].is_nan() && y[1].is_nan() && y[2] == 0.0 && y[3] > 0.9, "{y:?}");
+    }
+
+    #[test]
     fn matches_the_composed_operations() {
         for shape in [[1, 4, 1, 5], [2, 8, 3, 3], [3, 6, 4, 5], [2, 16, 16, 16]] {
             for groups in [1, 2, shape[1]] {

@@ -65,13 +65,18 @@ pub(super) fn forward(
             let (factor, offset) = (scale * gamma[channel], beta[channel]);
             let normalized = output.iter_mut().zip(x);
             if layout.rectify {
-                normalized.for_each(|(to, x)| *to = ((x - mean) * factor + offset).max(0.0));
+                normalized.for_each(|(to, x)| *to = rectified((x - mean) * factor + offset));
             } else {
                 normalized.for_each(|(to, x)| *to = (x - mean) * factor + offset);
             }
         }
     });
     (output, statistics)
+}
+
+/// `max(0, value)` that lets NaN through, so that a bad input is seen in the loss; `f32::max` would hide it.
+fn rectified(value: f32) -> f32 {
+    if value < 0.0 { 0.0 } else { value }
 }
 
 fn measure(x: &[f32], eps: f64) -> Statistics {
