@@ -118,6 +118,7 @@ fn the_whole_unsupervised_objective() {
             distill_weight: 1.0,
             class_weight: 1.0,
             box_weight: 1.0,
+            temperature: 1.0,
             box_norm: BoxNorm::L2 { epsilon: fixture.at("epsilon").get() },
             reweight: ReweightConfig { gamma: run.at("gamma").get(), ..ReweightConfig::default() },
         })

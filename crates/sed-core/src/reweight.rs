@@ -17,6 +17,21 @@ pub enum Granularity {
     PerClass,
 }
 
+/// What the box terms of the anchors are weighted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BoxWeights {
+    /// The inconsistency of the anchor's classes, as in the class term.
+    #[default]
+    Inconsistency,
+    /// The foreground score of the anchor, [`AnchorLosses::foreground`]: the boxes of an object count
+    /// also where both sides agree on its class, and those of background anchors, which nothing
+    /// has ever trained, do not.
+    Foreground,
+    /// 1 for all.
+    Uniform,
+}
+
 /// What the weighted sum is divided by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -47,8 +62,8 @@ pub struct ReweightConfig {
     pub gamma: f64,
     /// One weight an anchor, or one a class.
     pub granularity: Granularity,
-    /// Whether the box term is weighted too; its weights are 1 if not.
-    pub apply_to_boxes: bool,
+    /// The weights of the box term.
+    pub boxes: BoxWeights,
     /// What the weighted sum is divided by.
     pub normalizer: Normalizer,
     /// ε, the least value of the divisor; above 0.
@@ -56,12 +71,12 @@ pub struct ReweightConfig {
 }
 
 impl Default for ReweightConfig {
-    /// γ 1, per anchor, boxes too, over the teacher's foreground score, at least 1.
+    /// γ 1, per anchor, boxes alike, over the teacher's foreground score, at least 1.
     fn default() -> Self {
         Self {
             gamma: 1.0,
             granularity: Granularity::default(),
-            apply_to_boxes: true,
+            boxes: BoxWeights::default(),
             normalizer: Normalizer::default(),
             epsilon: 1.0,
         }
@@ -130,7 +145,11 @@ impl ReweightConfig {
                 normalized((losses.class * weights.clone()).sum(), weights.sum())
             }
         };
-        let weights = if self.apply_to_boxes { anchor } else { anchor.ones_like() };
+        let weights = match self.boxes {
+            BoxWeights::Inconsistency => anchor,
+            BoxWeights::Foreground => losses.foreground.inner(),
+            BoxWeights::Uniform => anchor.ones_like(),
+        };
         let boxes = normalized((losses.boxes * weights.clone()).sum(), weights.sum());
         ReducedLoss { class, boxes }
     }
@@ -157,6 +176,7 @@ mod tests {
             class: Tensor::from_floats([[[1.0, 2.0], [3.0, 4.0]]], &device),
             boxes: Tensor::from_floats([[10.0, 20.0]], &device),
             probability_difference: Tensor::from_floats([[[0.5, -0.25], [0.0, 0.125]]], &device),
+            foreground: Tensor::from_floats([[0.75, 0.25]], &device),
         }
     }
 
@@ -168,7 +188,7 @@ mod tests {
     const BASE: ReweightConfig = ReweightConfig {
         gamma: 1.0,
         granularity: Granularity::PerAnchor,
-        apply_to_boxes: true,
+        boxes: BoxWeights::Inconsistency,
         normalizer: Normalizer::AnchorCount,
         epsilon: 0.01,
     };
@@ -212,10 +232,13 @@ mod tests {
     }
 
     #[test]
-    fn boxes_can_stay_unweighted() {
-        assert_close(&reduced(ReweightConfig { apply_to_boxes: false, ..BASE }), &[1.1875, 15.0], EXACT);
-        let config = ReweightConfig { apply_to_boxes: false, normalizer: Normalizer::WeightSum, ..BASE };
-        assert_close(&reduced(config), &[2.375 / 0.625, 15.0], EXACT);
+    fn boxes_can_have_weights_of_their_own() {
+        let with = |boxes, normalizer| reduced(ReweightConfig { boxes, normalizer, ..BASE });
+        assert_close(&with(BoxWeights::Uniform, Normalizer::AnchorCount), &[1.1875, 15.0], EXACT);
+        assert_close(&with(BoxWeights::Uniform, Normalizer::WeightSum), &[2.375 / 0.625, 15.0], EXACT);
+        // 10·3/4 + 20·1/4.
+        assert_close(&with(BoxWeights::Foreground, Normalizer::AnchorCount), &[1.1875, 6.25], EXACT);
+        assert_close(&with(BoxWeights::Foreground, Normalizer::WeightSum), &[2.375 / 0.625, 12.5], EXACT);
     }
 
     #[test]
@@ -248,18 +271,25 @@ mod tests {
     #[test]
     fn no_gradient_flows_into_weights_or_normalizer() {
         let device = device();
+        let cases = [
+            (Granularity::PerAnchor, BoxWeights::Inconsistency),
+            (Granularity::PerClass, BoxWeights::Foreground),
+        ];
         for normalizer in [Normalizer::WeightSum, Normalizer::TeacherForeground] {
-            for granularity in [Granularity::PerAnchor, Granularity::PerClass] {
+            for (granularity, boxes) in cases {
                 let mut losses = losses();
                 losses.class = losses.class.require_grad();
                 losses.probability_difference = losses.probability_difference.require_grad();
+                losses.foreground = losses.foreground.require_grad();
+                let score = losses.foreground.clone();
                 let foreground = Tensor::<1>::from_floats([4.0], &device).require_grad();
                 let (class, difference) = (losses.class.clone(), losses.probability_difference.clone());
-                let config = ReweightConfig { normalizer, granularity, ..BASE };
+                let config = ReweightConfig { normalizer, granularity, boxes, ..BASE };
                 let loss = config.reduce(losses, foreground.clone());
                 let gradients = (loss.class + loss.boxes).backward();
                 assert!(gradient(&class, &gradients).iter().any(|&g| g > 0.0));
                 assert!(difference.grad(&gradients).is_none());
+                assert!(score.grad(&gradients).is_none());
                 assert!(foreground.grad(&gradients).is_none());
             }
         }
@@ -274,9 +304,11 @@ mod tests {
         ] {
             assert_eq!(config.validate().unwrap_err().option, option);
         }
-        let parsed: ReweightConfig =
-            serde_json::from_str(r#"{"normalizer": "weight_sum", "granularity": "per_class"}"#).unwrap();
-        assert_eq!(parsed.normalizer, Normalizer::WeightSum);
+        let parsed: ReweightConfig = serde_json::from_str(
+            r#"{"normalizer": "weight_sum", "granularity": "per_class", "boxes": "foreground"}"#,
+        )
+        .unwrap();
+        assert_eq!((parsed.normalizer, parsed.boxes), (Normalizer::WeightSum, BoxWeights::Foreground));
         assert_eq!((parsed.granularity, parsed.gamma), (Granularity::PerClass, 1.0));
         assert!(serde_json::from_str::<ReweightConfig>(r#"{"gama": 1.0}"#).is_err());
     }
