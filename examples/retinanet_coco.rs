@@ -26,7 +26,7 @@ use sed::{
         weights::{self, LoadOptions, WeightsError},
     },
     train::{
-        data::{AugmentConfig, scenes::SceneConfig},
+        data::{AugmentConfig, StrongConfig, scenes::SceneConfig},
         report::RunFolder,
         train::{self, OptimizerConfig, ScheduleConfig, TeacherConfig, TrainConfig},
     },
@@ -79,7 +79,11 @@ fn preset(args: &Args) -> anyhow::Result<Settings<RetinaNetConfig>> {
     let mut settings = Settings {
         model: model(args.backbone, 1),
         train: small_schedule(),
-        augment: AugmentConfig { image_size: if user { 256 } else { 128 }, ..AugmentConfig::default() },
+        augment: AugmentConfig {
+            image_size: if user { 256 } else { 128 },
+            strong: StrongConfig::small_images(),
+            ..AugmentConfig::default()
+        },
         loader: LoaderSettings::default(),
         scenes: (!user).then(SceneConfig::default),
     };
@@ -91,7 +95,7 @@ fn preset(args: &Args) -> anyhow::Result<Settings<RetinaNetConfig>> {
     if args.backbone != Backbone::Tiny {
         // Deeper networks start from ImageNet weights and train at the published schedule.
         settings.train = TrainConfig { batch_labeled: 4, batch_unlabeled: 4, ..TrainConfig::default() };
-        settings.augment.image_size = 512;
+        settings.augment = AugmentConfig { image_size: 512, ..AugmentConfig::default() };
     }
     if args.smoke {
         settings.train = settings.train.with_iterations(8);
@@ -123,12 +127,12 @@ fn model(backbone: Backbone, classes: usize) -> RetinaNetConfig {
 /// A schedule for small images and networks trained from scratch: minutes on two cores.
 fn small_schedule() -> TrainConfig {
     TrainConfig {
-        iterations: 2000,
-        evaluate_every: 500,
+        iterations: 2500,
+        evaluate_every: 625,
         batch_labeled: 4,
         batch_unlabeled: 4,
-        // Before that a network from nothing sees too little to teach anything.
-        burn_in: 800,
+        // Long enough that the teacher ranks objects above background, short against the run.
+        burn_in: 500,
         ramp_up: 200,
         optimizer: OptimizerConfig::Adamw { beta1: 0.9, beta2: 0.999, weight_decay: 1e-4 },
         schedule: ScheduleConfig {
@@ -139,7 +143,13 @@ fn small_schedule() -> TrainConfig {
         },
         // The longer the run, the slower the teacher may be.
         teacher: TeacherConfig { decay: 0.99, ..TeacherConfig::default() },
-        objective: ObjectiveConfig { scale_weight: 2.0, distill_weight: 4.0, ..ObjectiveConfig::default() },
+        objective: ObjectiveConfig {
+            scale_weight: 2.0,
+            distill_weight: 8.0,
+            // Boxes of a network trained from nothing are coarse on the half view and pull the others along.
+            box_weight: 0.1,
+            ..ObjectiveConfig::default()
+        },
         ..TrainConfig::default()
     }
 }
