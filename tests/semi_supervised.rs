@@ -15,7 +15,7 @@ use sed::{
     },
     train::{
         data::{HostImages, HostViews, TrainBatch},
-        train::{Method, OptimizerConfig, SemiSupervised, TeacherConfig, TrainConfig},
+        train::{AverageFrom, Method, OptimizerConfig, SemiSupervised, TeacherConfig, TrainConfig},
     },
 };
 
@@ -68,7 +68,12 @@ fn config() -> TrainConfig {
         burn_in: 2,
         ramp_up: 0,
         optimizer: OptimizerConfig::Sgd { momentum: 0.0, weight_decay: 0.0 },
-        teacher: TeacherConfig { decay: 0.5, ramp: false, ..TeacherConfig::default() },
+        teacher: TeacherConfig {
+            decay: 0.5,
+            ramp: false,
+            average_from: AverageFrom::BurnIn,
+            ..TeacherConfig::default()
+        },
         ..TrainConfig::default()
     }
 }
@@ -113,12 +118,31 @@ fn the_teacher_is_a_copy_until_the_end_of_burn_in_and_an_average_after_it() {
     for term in ["head/distill_class", "head/distill_box", "head/scale_class", "head/scale_box"] {
         assert!(losses.iter().any(|name| name == term), "{term} in {losses:?}");
     }
-    let averaged = teacher.iter().zip(weights(&model.student)).map(|(t, s)| 0.5 * t + 0.5 * s);
+    assert_halfway(&teacher, &model);
+    assert_eq!(model.iteration(), 3);
+}
+
+/// The teacher lies halfway between its weights before and the student's now.
+fn assert_halfway(before: &[f32], model: &Model) {
+    let averaged = before.iter().zip(weights(&model.student)).map(|(t, s)| 0.5 * t + 0.5 * s);
     for (found, expected) in weights(&model.teacher).into_iter().zip(averaged) {
         // One rounding of f32 apart at most.
         assert!((found - expected).abs() <= 1e-6 * expected.abs().max(1.0), "{found} and {expected}");
     }
-    assert_eq!(model.iteration(), 3);
+}
+
+#[test]
+fn the_average_can_start_with_the_first_step() {
+    let mut config = config();
+    config.teacher.average_from = AverageFrom::Start;
+    let mut optimizer = config.optimizer.init();
+    let mut model = SemiSupervised::new(detector(), &config).unwrap();
+    for iteration in 0..3 {
+        let before = weights(&model.teacher);
+        (model, _) = step(model, &mut optimizer, batch(iteration));
+        assert_halfway(&before, &model);
+        assert_ne!(weights(&model.student), weights(&model.teacher), "after step {iteration}");
+    }
 }
 
 #[test]

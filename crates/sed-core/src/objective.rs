@@ -25,7 +25,7 @@ pub struct ObjectiveConfig {
     /// The distance of two box regression outputs.
     pub box_norm: BoxNorm,
     /// What the teacher's class logits are divided by before they become targets of the
-    /// self-distillation: 1 leaves its probabilities as they are, less makes them surer.
+    /// self-distillation: 1 leaves its probabilities as they are, less makes them surer. (Our design.)
     pub temperature: f64,
     /// How anchors are weighted and summed, in both alike.
     pub reweight: ReweightConfig,
@@ -207,11 +207,13 @@ impl Objective {
             [reduced.class * class, reduced.boxes * boxes]
         };
         let [scale_class, scale_box] = term(self.config.scale_weight, scale_consistency, &views.scale);
-        let mut distill = views.distill.clone();
-        if self.config.temperature != 1.0 {
-            distill.other.class_logits = distill.other.class_logits / self.config.temperature;
-        }
-        let [distill_class, distill_box] = term(self.config.distill_weight, self_distillation, &distill);
+        let softened = (self.config.temperature != 1.0).then(|| {
+            let mut pair = views.distill.clone();
+            pair.other.class_logits = pair.other.class_logits / self.config.temperature;
+            pair
+        });
+        let distill = softened.as_ref().unwrap_or(&views.distill);
+        let [distill_class, distill_box] = term(self.config.distill_weight, self_distillation, distill);
         UnsupervisedLoss {
             stage: views.stage,
             teacher_foreground: foreground,

@@ -24,10 +24,6 @@ pub enum BoxWeights {
     /// The inconsistency of the anchor's classes, as in the class term.
     #[default]
     Inconsistency,
-    /// The foreground score of the anchor, [`AnchorLosses::foreground`]: the boxes of an object count
-    /// also where both sides agree on its class, and those of background anchors, which nothing
-    /// has ever trained, do not.
-    Foreground,
     /// 1 for all.
     Uniform,
 }
@@ -147,7 +143,6 @@ impl ReweightConfig {
         };
         let weights = match self.boxes {
             BoxWeights::Inconsistency => anchor,
-            BoxWeights::Foreground => losses.foreground.inner(),
             BoxWeights::Uniform => anchor.ones_like(),
         };
         let boxes = normalized((losses.boxes * weights.clone()).sum(), weights.sum());
@@ -176,7 +171,6 @@ mod tests {
             class: Tensor::from_floats([[[1.0, 2.0], [3.0, 4.0]]], &device),
             boxes: Tensor::from_floats([[10.0, 20.0]], &device),
             probability_difference: Tensor::from_floats([[[0.5, -0.25], [0.0, 0.125]]], &device),
-            foreground: Tensor::from_floats([[0.75, 0.25]], &device),
         }
     }
 
@@ -236,9 +230,6 @@ mod tests {
         let with = |boxes, normalizer| reduced(ReweightConfig { boxes, normalizer, ..BASE });
         assert_close(&with(BoxWeights::Uniform, Normalizer::AnchorCount), &[1.1875, 15.0], EXACT);
         assert_close(&with(BoxWeights::Uniform, Normalizer::WeightSum), &[2.375 / 0.625, 15.0], EXACT);
-        // 10·3/4 + 20·1/4.
-        assert_close(&with(BoxWeights::Foreground, Normalizer::AnchorCount), &[1.1875, 6.25], EXACT);
-        assert_close(&with(BoxWeights::Foreground, Normalizer::WeightSum), &[2.375 / 0.625, 12.5], EXACT);
     }
 
     #[test]
@@ -271,25 +262,18 @@ mod tests {
     #[test]
     fn no_gradient_flows_into_weights_or_normalizer() {
         let device = device();
-        let cases = [
-            (Granularity::PerAnchor, BoxWeights::Inconsistency),
-            (Granularity::PerClass, BoxWeights::Foreground),
-        ];
         for normalizer in [Normalizer::WeightSum, Normalizer::TeacherForeground] {
-            for (granularity, boxes) in cases {
+            for granularity in [Granularity::PerAnchor, Granularity::PerClass] {
                 let mut losses = losses();
                 losses.class = losses.class.require_grad();
                 losses.probability_difference = losses.probability_difference.require_grad();
-                losses.foreground = losses.foreground.require_grad();
-                let score = losses.foreground.clone();
                 let foreground = Tensor::<1>::from_floats([4.0], &device).require_grad();
                 let (class, difference) = (losses.class.clone(), losses.probability_difference.clone());
-                let config = ReweightConfig { normalizer, granularity, boxes, ..BASE };
+                let config = ReweightConfig { normalizer, granularity, ..BASE };
                 let loss = config.reduce(losses, foreground.clone());
                 let gradients = (loss.class + loss.boxes).backward();
                 assert!(gradient(&class, &gradients).iter().any(|&g| g > 0.0));
                 assert!(difference.grad(&gradients).is_none());
-                assert!(score.grad(&gradients).is_none());
                 assert!(foreground.grad(&gradients).is_none());
             }
         }
@@ -305,10 +289,10 @@ mod tests {
             assert_eq!(config.validate().unwrap_err().option, option);
         }
         let parsed: ReweightConfig = serde_json::from_str(
-            r#"{"normalizer": "weight_sum", "granularity": "per_class", "boxes": "foreground"}"#,
+            r#"{"normalizer": "weight_sum", "granularity": "per_class", "boxes": "uniform"}"#,
         )
         .unwrap();
-        assert_eq!((parsed.normalizer, parsed.boxes), (Normalizer::WeightSum, BoxWeights::Foreground));
+        assert_eq!((parsed.normalizer, parsed.boxes), (Normalizer::WeightSum, BoxWeights::Uniform));
         assert_eq!((parsed.granularity, parsed.gamma), (Granularity::PerClass, 1.0));
         assert!(serde_json::from_str::<ReweightConfig>(r#"{"gama": 1.0}"#).is_err());
     }

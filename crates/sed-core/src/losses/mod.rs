@@ -32,7 +32,4 @@ pub struct AnchorLosses {
     /// `[N, A, C]`, the difference of the class probabilities, `X` minus the other side, without
     /// gradient: what re-weighting looks at.
     pub probability_difference: Tensor<3>,
-    /// `[N, A]`, how likely the anchor lies on an object: the teacher's foreground score, or the higher
-    /// one of two views of the student; without gradient.
-    pub foreground: Tensor<2>,
 }

@@ -1,7 +1,7 @@
 //! The agreement of the student with itself across two image sizes.
 
 use super::{AnchorLosses, BoxNorm, divergence};
-use crate::structures::{ClassActivation, Predictions, ViewPair};
+use crate::structures::{ClassActivation, ViewPair};
 
 /// The scale-consistency loss of each anchor,
 /// `KL(sg(P(X)) ‖ P(X̂)) + KL(sg(P(X̂)) ‖ P(X)) + ‖R(X) − R(X̂)‖`, its terms apart.
@@ -27,19 +27,18 @@ use crate::structures::{ClassActivation, Predictions, ViewPair};
 pub fn scale_consistency(activation: ClassActivation, pair: &ViewPair, box_norm: BoxNorm) -> AnchorLosses {
     let (full, half) = (&pair.student, &pair.other);
     let class = divergence::symmetric_kl(activation, full.class_logits.clone(), half.class_logits.clone());
-    let foreground = |view: &Predictions| activation.foreground_score(view.class_logits.clone().inner());
     AnchorLosses {
         class: class.value,
         boxes: box_norm.distance(full.box_deltas.clone(), half.box_deltas.clone()),
         probability_difference: class.probability_difference,
-        foreground: foreground(full).max_pair(foreground(half)),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{assert_close, device, gradient, pseudo_logits, values};
+    use crate::structures::Predictions;
+    use crate::testing::{device, gradient, pseudo_logits, values};
 
     const HEADS: [ClassActivation; 2] =
         [ClassActivation::Sigmoid, ClassActivation::Softmax { background: 2 }];
@@ -81,18 +80,6 @@ mod tests {
                 // side, so the two agree to f32 rounding.
                 assert!(x.iter().zip(&y).all(|(x, y)| (x + y).abs() < 1e-6), "{x:?} {y:?}");
             }
-        }
-    }
-
-    #[test]
-    fn the_foreground_is_the_higher_score_of_the_two_views() {
-        for activation in HEADS {
-            let (a, b) = (view(1), view(7));
-            let scores = [&a, &b].map(|view| values(&activation.foreground_score(view.class_logits.clone())));
-            let losses = scale_consistency(activation, &ViewPair::new(a, b), BoxNorm::default());
-            let higher: Vec<f32> = scores[0].iter().zip(&scores[1]).map(|(a, b)| a.max(*b)).collect();
-            // The exponential of a vector and of its rest may round differently.
-            assert_close(&values(&losses.foreground), &higher, 1e-6);
         }
     }
 

@@ -311,11 +311,26 @@ mod tests {
 
     #[test]
     fn small_images_are_blurred_less_and_keep_every_object() {
-        let small = StrongConfig::small_images();
-        small.validate().unwrap();
-        assert!(small.erase.is_empty() && small.blur_sigma[1] < StrongConfig::default().blur_sigma[1]);
-        let colours = StrongConfig { blur_sigma: [0.1, 2.0], erase: StrongConfig::default().erase, ..small };
-        assert_eq!(colours, StrongConfig::default());
+        StrongConfig::small_images().validate().unwrap();
+        // What is left of a white dot on black, and the brightest pixel elsewhere, over many draws.
+        let (side, middle) = (21, 10 * 21 + 10);
+        let extremes = |config: StrongConfig| {
+            let config = StrongConfig { jitter_probability: 0.0, grey_probability: 0.0, ..config };
+            let draw = |seed| {
+                let dot = (0..3 * side * side).map(|i| if i % (side * side) == middle { 1.0 } else { 0.0 });
+                let mut image = FloatImage::new(ImageSize::new(side, side), dot.collect());
+                config.apply(&mut image, &mut rng(seed));
+                let plane = image.planes()[0];
+                (plane[middle], plane[0])
+            };
+            (0..200).map(draw).fold((1.0_f32, 0.0_f32), |(dot, corner), (d, c)| (dot.min(d), corner.max(c)))
+        };
+        // A Gaussian of σ leaves about 1 / (2πσ²) of a dot: a third at 0.7, a 25th at 2. No blur
+        // reaches the corner, an erased rectangle may.
+        let (dot, corner) = extremes(StrongConfig::small_images());
+        assert!(dot > 0.25 && corner < 1e-3, "{dot} {corner}");
+        let (dot, corner) = extremes(StrongConfig::default());
+        assert!(dot < 0.1 && corner > 0.5, "{dot} {corner}");
     }
 
     #[test]

@@ -318,6 +318,22 @@ mod tests {
     }
 
     #[test]
+    fn views_of_extreme_shapes_and_scales_are_cut() {
+        for (h, w) in [(1, 1), (1, 4000), (4000, 1), (37, 5), (3, 1999)] {
+            for factor in [0.01, 0.6, 1.0, 3.7, 100.0] {
+                let mut geometry = ViewGeometry::scaled_to_fit(ImageSize::new(h, w), 64, factor);
+                let last = geometry.resized;
+                for offset in [[0, 0], [last.width - 1, last.height - 1]] {
+                    geometry.offset = offset;
+                    let view = geometry.apply(&RgbImage::from_pixel(w as u32, h as u32, Rgb([9; 3])));
+                    assert_eq!(view.size(), geometry.view_size());
+                    assert!(view.data().iter().all(|&v| v == 9.0 / 255.0), "{geometry:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
     #[should_panic(expected = "an image of 10×20")]
     fn an_image_of_another_size_panics() {
         geometry([20, 20], [20, 20], [0, 0], false).apply(&RgbImage::new(20, 10));

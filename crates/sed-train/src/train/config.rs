@@ -29,7 +29,7 @@ pub struct TrainConfig {
     pub batch_labeled: usize,
     /// Unlabeled images a step, `n_u`.
     pub batch_unlabeled: usize,
-    /// Steps on labels alone, after which the teacher starts as a copy of the student.
+    /// Steps on labels alone, before the teacher starts to teach.
     pub burn_in: usize,
     /// Steps after burn-in over which the unsupervised loss rises linearly to its full weight.
     pub ramp_up: usize,

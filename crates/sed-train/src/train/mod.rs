@@ -27,4 +27,4 @@ pub use error::TrainError;
 pub use optimizer::OptimizerConfig;
 pub use schedule::{ScheduleConfig, WarmupMultiStep};
 pub use step::{SemiSupervised, StepOutput};
-pub use teacher::{RunningStatistics, TeacherConfig, update_teacher};
+pub use teacher::{AverageFrom, RunningStatistics, TeacherConfig, update_teacher};

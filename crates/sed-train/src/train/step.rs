@@ -27,7 +27,7 @@ use crate::{
 /// A student and its teacher.
 ///
 /// The student learns; the teacher is its moving average, lives off the autodiff device and is
-/// never given to the optimizer. Until the end of burn-in the teacher is a copy of the student.
+/// never given to the optimizer.
 #[derive(Module, Debug)]
 pub struct SemiSupervised<D: Detector> {
     /// The detector that the optimizer changes.
@@ -116,10 +116,7 @@ impl<D: Detector> SemiSupervised<D> {
     /// The teacher after the student's step number `self.iteration`.
     fn follow(mut self) -> Self {
         let config = &self.plan.config;
-        let decay = match self.iteration.checked_sub(config.burn_in) {
-            None | Some(0) => 0.0,
-            Some(updates) => config.teacher.decay_at(updates),
-        };
+        let decay = config.teacher.decay_after(self.iteration, config.burn_in);
         self.teacher = update_teacher(self.teacher, &self.student, decay, config.teacher.running_statistics);
         self
     }

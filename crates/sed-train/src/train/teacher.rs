@@ -23,14 +23,26 @@ pub enum RunningStatistics {
     Copy,
 }
 
+/// When the teacher starts to average.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AverageFrom {
+    /// With the first step: at the end of burn-in the teacher is the average of the student so far.
+    Start,
+    /// With the end of burn-in: until then the teacher is a copy of the student.
+    BurnIn,
+}
+
 /// How the teacher follows the student.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TeacherConfig {
     /// `m` in `teacher ← m·teacher + (1 − m)·student`, in `[0, 1)`.
     pub decay: f64,
+    /// When the average starts.
+    pub average_from: AverageFrom,
     /// Whether the decay starts low and rises to `decay`, so that a young teacher is not dominated
-    /// by the weights of the end of burn-in: at update `t = 1, 2, …` it is
+    /// by the weights that it started from: at update `t = 1, 2, …` it is
     /// `min(decay, 1 − 1 / (1 + t))`.
     pub ramp: bool,
     /// What happens to running statistics.
@@ -39,7 +51,12 @@ pub struct TeacherConfig {
 
 impl Default for TeacherConfig {
     fn default() -> Self {
-        Self { decay: 0.999, ramp: true, running_statistics: RunningStatistics::Average }
+        Self {
+            decay: 0.999,
+            average_from: AverageFrom::Start,
+            ramp: true,
+            running_statistics: RunningStatistics::Average,
+        }
     }
 }
 
@@ -56,7 +73,17 @@ impl TeacherConfig {
         Ok(())
     }
 
-    /// The decay of update `t`, counted from 1 at the first update after burn-in.
+    /// The decay after `steps` steps of the student, the first `burn_in` of them on labels alone; 0
+    /// where the teacher still is a copy.
+    pub fn decay_after(&self, steps: usize, burn_in: usize) -> f64 {
+        let updates = match self.average_from {
+            AverageFrom::Start => steps,
+            AverageFrom::BurnIn => steps.saturating_sub(burn_in),
+        };
+        if updates == 0 { 0.0 } else { self.decay_at(updates) }
+    }
+
+    /// The decay of update `t`, counted from 1.
     ///
     /// ```
     /// use sed_train::train::TeacherConfig;
