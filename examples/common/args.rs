@@ -57,7 +57,8 @@ pub struct Args {
     /// Unlabeled images a step.
     #[arg(long, value_name = "N")]
     pub batch_unlabeled: Option<usize>,
-    /// Side of the square that images are fitted into, a multiple of 128.
+    /// Side of the square that images are fitted into: a multiple of 32 for the tiny backbone, of 128 for
+    /// the others.
     #[arg(long, value_name = "N")]
     pub image_size: Option<usize>,
     /// Seed of weights, order and augmentation.

@@ -40,6 +40,15 @@ impl InvalidOption {
         Self::unless((0.0..=1.0).contains(&value), option, value, "in [0, 1]")
     }
 
+    /// `Ok` if `value` is in `[0.01, 1]`: a temperature that sharpens.
+    ///
+    /// # Errors
+    ///
+    /// Otherwise.
+    pub fn unless_temperature(option: &'static str, value: f64) -> Result<(), Self> {
+        Self::unless((0.01..=1.0).contains(&value), option, value, "in [0.01, 1]")
+    }
+
     fn unless(valid: bool, option: &'static str, value: f64, rule: &'static str) -> Result<(), Self> {
         if valid { Ok(()) } else { Err(Self { option, value, rule }) }
     }
@@ -51,17 +60,18 @@ mod tests {
 
     #[test]
     fn each_rule_has_its_bounds() {
-        for (value, non_negative, positive, fraction) in [
-            (0.0, true, false, true),
-            (1.0, true, true, true),
-            (1.5, true, true, false),
-            (-0.1, false, false, false),
-            (f64::NAN, false, false, false),
-            (f64::INFINITY, false, false, false),
+        for (value, non_negative, positive, fraction, temperature) in [
+            (0.0, true, false, true, false),
+            (1.0, true, true, true, true),
+            (1.5, true, true, false, false),
+            (-0.1, false, false, false, false),
+            (f64::NAN, false, false, false, false),
+            (f64::INFINITY, false, false, false, false),
         ] {
             assert_eq!(InvalidOption::unless_non_negative("x", value).is_ok(), non_negative, "{value}");
             assert_eq!(InvalidOption::unless_positive("x", value).is_ok(), positive, "{value}");
             assert_eq!(InvalidOption::unless_fraction("x", value).is_ok(), fraction, "{value}");
+            assert_eq!(InvalidOption::unless_temperature("x", value).is_ok(), temperature, "{value}");
         }
     }
 

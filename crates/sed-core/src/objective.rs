@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::error::InvalidOption;
-use crate::losses::{AnchorLosses, BoxNorm, scale_consistency, self_distillation};
+use crate::losses::{AnchorLosses, BoxNorm, scale_consistency, self_distillation, sharpen};
 use crate::reweight::ReweightConfig;
 use crate::structures::{ClassActivation, DetectionLoss, Predictions, StageViews, ViewPair};
 
@@ -24,8 +24,8 @@ pub struct ObjectiveConfig {
     pub box_weight: f64,
     /// The distance of two box regression outputs.
     pub box_norm: BoxNorm,
-    /// What the teacher's class logits are divided by before they become targets of the
-    /// self-distillation: 1 leaves its probabilities as they are, less makes them surer. (Our design.)
+    /// Temperature of the teacher's classes as targets of the self-distillation, see [`sharpen`]: 1
+    /// leaves its probabilities as they are, less makes the class of an object surer. (Our design.)
     pub temperature: f64,
     /// How anchors are weighted and summed, in both alike.
     pub reweight: ReweightConfig,
@@ -61,7 +61,7 @@ impl ObjectiveConfig {
         ] {
             InvalidOption::unless_non_negative(option, value)?;
         }
-        InvalidOption::unless_positive("temperature", self.temperature)?;
+        InvalidOption::unless_temperature("temperature", self.temperature)?;
         self.box_norm.validate()?;
         self.reweight.validate()
     }
@@ -207,12 +207,13 @@ impl Objective {
             [reduced.class * class, reduced.boxes * boxes]
         };
         let [scale_class, scale_box] = term(self.config.scale_weight, scale_consistency, &views.scale);
-        let softened = (self.config.temperature != 1.0).then(|| {
+        let sharpened = (self.config.temperature != 1.0).then(|| {
             let mut pair = views.distill.clone();
-            pair.other.class_logits = pair.other.class_logits / self.config.temperature;
+            pair.other.class_logits =
+                sharpen(views.activation, pair.other.class_logits, self.config.temperature);
             pair
         });
-        let distill = softened.as_ref().unwrap_or(&views.distill);
+        let distill = sharpened.as_ref().unwrap_or(&views.distill);
         let [distill_class, distill_box] = term(self.config.distill_weight, self_distillation, distill);
         UnsupervisedLoss {
             stage: views.stage,

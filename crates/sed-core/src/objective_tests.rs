@@ -104,7 +104,7 @@ fn the_box_norm_and_the_normalizer_are_passed_on() {
 }
 
 #[test]
-fn a_low_temperature_makes_the_teacher_surer_and_touches_no_other_term() {
+fn a_low_temperature_sharpens_the_teachers_classes_and_touches_no_other_term() {
     for activation in [SIGMOID, SOFTMAX] {
         let [a, b, _, d] = terms(&objective(|o| o.reweight.gamma = 0.0), activation);
         let sharp = objective(|o| (o.reweight.gamma, o.temperature) = (0.0, 0.5));
@@ -112,7 +112,7 @@ fn a_low_temperature_makes_the_teacher_surer_and_touches_no_other_term() {
         assert_eq!((found[0], found[1], found[3]), (a, b, d));
         let mut stage = views(activation);
         let foreground = teacher_foreground(activation, &stage.distill.other);
-        stage.distill.other.class_logits = stage.distill.other.class_logits * 2.0;
+        stage.distill.other.class_logits = sharpen(activation, stage.distill.other.class_logits, 0.5);
         let expected = self_distillation(activation, &stage.distill, BoxNorm::default()).class.sum();
         assert_close(&found[2..3], &values(&(expected / foreground)), 1e-6);
     }

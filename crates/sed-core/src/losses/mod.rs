@@ -10,6 +10,7 @@ pub mod focal;
 pub mod giou;
 pub mod scale_consistency;
 pub mod self_distillation;
+pub mod sharpen;
 pub mod smooth_l1;
 pub mod surrogate;
 
@@ -18,6 +19,7 @@ pub use focal::SigmoidFocalLoss;
 pub use giou::giou_loss;
 pub use scale_consistency::scale_consistency;
 pub use self_distillation::self_distillation;
+pub use sharpen::sharpen;
 pub use smooth_l1::smooth_l1;
 
 use burn::tensor::Tensor;
