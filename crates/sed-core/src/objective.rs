@@ -24,7 +24,7 @@ pub struct ObjectiveConfig {
     pub box_weight: f64,
     /// The distance of two box regression outputs.
     pub box_norm: BoxNorm,
-    /// Temperature of the teacher's classes as targets of the self-distillation, see [`sharpen`]: 1
+    /// Temperature of the teacher's classes as targets of the self-distillation, see [`sharpen()`]: 1
     /// leaves its probabilities as they are, less makes the class of an object surer. (Our design.)
     pub temperature: f64,
     /// How anchors are weighted and summed, in both alike.
