@@ -91,7 +91,7 @@ fn preset(args: &Args) -> anyhow::Result<Settings<RetinaNetConfig>> {
         // The hue of an object hints at its class there: the augmentation must not hide it.
         settings.augment.strong.hue = 0.04;
         settings.augment.strong.grey_probability = 0.05;
-        // A teacher that is mostly right after a short burn-in bears more weight and surer classes.
+        // Tuned on these scenes; on harder data with a poorer teacher they lose, see docs/results.md.
         settings.train.burn_in = 1000;
         settings.train.objective.scale_weight = 2.0;
         settings.train.objective.distill_weight = 8.0;
@@ -136,7 +136,7 @@ fn small_schedule() -> TrainConfig {
         evaluate_every: 1000,
         batch_labeled: 4,
         batch_unlabeled: 4,
-        // Targets of a poor teacher hold the student back, and on hard data the teacher is poor for long.
+        // On hard data the teacher is poor for long, and a short burn-in lost, see docs/results.md.
         burn_in: 2500,
         ramp_up: 200,
         optimizer: OptimizerConfig::Adamw { beta1: 0.9, beta2: 0.999, weight_decay: 1e-4 },
