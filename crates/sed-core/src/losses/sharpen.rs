@@ -12,8 +12,8 @@ use crate::structures::ClassActivation;
 /// - softmax: `p'_c = f · p_c^(1/T) / Σ p_k^(1/T)` over the classes, `f = Σ p_c`. The background keeps its
 ///   probability.
 ///
-/// Dividing the logits themselves by `T` would also move the score: most anchors on objects score
-/// below one half, and would be pushed to background. `T = 1` changes nothing. No gradient flows into
+/// Dividing the logits themselves by `T` would also move the score, below one half towards background.
+/// `T = 1` changes nothing but rounding. No gradient flows into
 /// the result. (Our design; the paper's self-distillation has soft targets, no more is known.)
 ///
 /// Shapes: `logits` and the result `[N, A, C]`.
@@ -43,12 +43,12 @@ pub fn sharpen(activation: ClassActivation, logits: Tensor<3>, temperature: f64)
 }
 
 fn sharpen_sigmoid(logits: Tensor<3>, temperature: f64) -> Tensor<3> {
-    let log_p = activation::log_sigmoid(logits.clone());
-    let log_s = log_p.clone().max_dim(2);
+    let highest = logits.clone().max_dim(2);
+    let (log_p, log_s) = (activation::log_sigmoid(logits.clone()), activation::log_sigmoid(highest.clone()));
     let log_sharp = (log_p - log_s.clone()) / temperature + log_s;
     let sharp = log_sharp.clone() - (-log_sharp.exp() + 1.0).log();
     // The logit of a probability that rounds to 1 is infinite; none rises above where it was.
-    sharp.min_pair(logits.clone()).mask_where(logits.clone().equal(logits.clone().max_dim(2)), logits)
+    sharp.min_pair(logits.clone()).mask_where(logits.clone().equal(highest), logits)
 }
 
 fn sharpen_softmax(logits: Tensor<3>, background: usize, temperature: f64) -> Tensor<3> {

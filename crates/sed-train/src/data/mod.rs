@@ -28,13 +28,14 @@ mod ordered;
 mod random;
 pub mod scenes;
 mod shuffled_order;
+mod strong;
 mod views;
 
 pub use coco::{CocoAnnotation, CocoImage, CocoIndex, CocoLabels, InvalidBoxes};
 pub use dataset::{Category, LabeledSample, LabeledSet, UnlabeledImage, UnlabeledSet};
 pub use error::{BoxProblem, DataError};
 
-pub use augment::{AugmentConfig, EraseConfig, StrongConfig};
+pub use augment::AugmentConfig;
 pub use eval_loader::{EvalBatch, EvalImage, EvalLoader, EvalLoaderConfig};
 pub use float_image::FloatImage;
 pub use geometry::ViewGeometry;
@@ -43,4 +44,5 @@ pub use invalid_config::InvalidConfig;
 pub use loader::{LoaderConfig, LoaderError, TrainBatch, TrainLoader};
 pub use random::{HostRng, Purpose};
 pub use split::SplitManifest;
+pub use strong::{EraseConfig, StrongConfig};
 pub use views::{LabeledView, UnlabeledViews};
