@@ -1,7 +1,9 @@
 //! What the training examples share.
 
 pub mod args;
+pub mod compare;
 pub mod data;
+pub mod preset;
 pub mod report;
 pub mod settings;
 

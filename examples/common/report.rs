@@ -41,7 +41,8 @@ impl<'a> Comparison<'a> {
     }
 
     /// Adds a finished training.
-    pub fn add<D>(&mut self, method: Method, outcome: &TrainOutcome<D>) -> Result<()> {
+    pub fn add<D: Detector>(&mut self, method: Method, outcome: &TrainOutcome<D>) -> Result<()> {
+        let stages = outcome.student.stages();
         let names = match method {
             Method::Supervised => ["supervised", "supervised, EMA"],
             Method::Sed => ["sed, student", "sed, teacher"],
@@ -58,7 +59,9 @@ impl<'a> Comparison<'a> {
             self.curves.push(Series { name: name.to_string(), points: points.collect() });
         }
         if let Some(log) = &outcome.log {
-            let losses = log.names().iter().filter(|name| *name == "loss" || name.starts_with("head/"));
+            let of_a_stage =
+                |name: &str| name.split_once('/').is_some_and(|(stage, _)| stages.contains(&stage));
+            let losses = log.names().iter().filter(|name| *name == "loss" || of_a_stage(name));
             let series: Vec<Series> =
                 losses.map(|name| Series { name: name.clone(), points: log.series(name) }).collect();
             let title = format!("losses, {}", label(method));

@@ -176,7 +176,7 @@ fn pyramid(name: &str, p6_source: P6Source) {
         })
         .collect();
     let unused = Tensor::zeros([2, 1, 2 * sizes[0][0], 2 * sizes[0][1]], &device);
-    let outputs = fpn.forward([unused, inputs[0].clone(), inputs[1].clone(), inputs[2].clone()]);
+    let outputs = fpn.forward(&[unused, inputs[0].clone(), inputs[1].clone(), inputs[2].clone()]);
     let probes = fixture.at("outputs").list();
     assert_eq!(outputs.len(), probes.len());
     for (i, (output, probe)) in outputs.iter().zip(probes).enumerate() {

@@ -5,8 +5,10 @@
 //! largest reference of the same tensor.
 
 mod boxes;
+mod faster_rcnn;
 mod fixture;
 mod formula;
+mod images;
 mod layers;
 mod losses;
 mod retinanet;

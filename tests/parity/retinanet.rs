@@ -1,8 +1,8 @@
 //! Whole RetinaNets: head outputs, losses, gradients of all parameters, detections.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::Device;
 use sed::{
-    core::{Detector, ImageBatch, ImageSize, Predictions, Targets},
+    core::{Detector, Predictions},
     models::{
         anchors::AnchorConfig,
         backbone::{FpnConfig, P6Source, ResNetConfig, ResNetFpnConfig},
@@ -14,37 +14,13 @@ use sed::{
 use crate::{
     NETWORK_GRADIENTS,
     fixture::Fixture,
-    formula::uniform,
+    images::{batch, close_detections, targets},
     weights::{close_gradients, fill},
 };
 
 /// Outputs and losses: up to 60 layers in a row, each a sum of up to 4608 terms in another order than
 /// PyTorch's, rounded at 6e-8 relative to its largest.
 const NETWORK: f64 = 2e-5;
-
-/// The images of the fixture in one batch. What lies beside an image is grey, not 0: the detector
-/// has to blank it, as torchvision pads after normalising.
-fn batch(name: &str, fixture: &Fixture, device: &Device) -> ImageBatch {
-    let sizes: Vec<[usize; 2]> = fixture.at("sizes").get();
-    let height = sizes.iter().map(|size| size[0]).max().expect("an image");
-    let width = sizes.iter().map(|size| size[1]).max().expect("an image");
-    let mut pixels = vec![0.5f32; sizes.len() * 3 * height * width];
-    for (i, &[h, w]) in sizes.iter().enumerate() {
-        let image = uniform(&format!("{name}/image/{i}"), 3 * h * w, 0.0, 1.0);
-        for (row, values) in image.chunks(w).enumerate() {
-            let start = ((i * 3 + row / h) * height + row % h) * width;
-            pixels[start..start + w].copy_from_slice(values);
-        }
-    }
-    let pixels = Tensor::from_data(TensorData::new(pixels, [sizes.len(), 3, height, width]), device);
-    ImageBatch::new(pixels, sizes.iter().map(|&[h, w]| ImageSize::new(h, w)).collect())
-}
-
-fn targets(fixture: &Fixture) -> Vec<Targets> {
-    let of =
-        |t: Fixture| Targets { boxes: t.at("boxes").get(), labels: t.at("labels").get(), crowds: vec![] };
-    fixture.at("targets").list().into_iter().map(of).collect()
-}
 
 fn model(name: &str, config: &RetinaNetConfig, fixture: &Fixture, device: &Device) -> RetinaNet {
     let mut model = config.init(device).expect("the options fit together");
@@ -67,28 +43,7 @@ fn inference(name: &str, config: &RetinaNetConfig) {
     fixture.at("cls_logits").close_probe_tensor(&format!("{name}/cls_logits"), logits, NETWORK);
     fixture.at("bbox_regression").close_probe_tensor(&format!("{name}/bbox_regression"), deltas, NETWORK);
 
-    for (found, expected) in model.detect(&images).iter().zip(fixture.at("detections").list()) {
-        let boxes: Vec<[f32; 4]> = expected.at("boxes").get();
-        let labels: Vec<usize> = expected.at("labels").get();
-        let scores: Vec<f32> = expected.at("scores").get();
-        // torchvision keeps boxes that clipping has left without area, which we drop; they suppress
-        // nothing, but take places under the limit, so ours may go on where its list ends.
-        let with_area = |i: &usize| boxes[*i][0] < boxes[*i][2] && boxes[*i][1] < boxes[*i][3];
-        let kept: Vec<usize> = (0..boxes.len()).filter(with_area).collect();
-        assert!(found.len() >= kept.len() && kept.len() > 10, "{} of {}", found.len(), kept.len());
-        let (mut score_error, mut box_error) = (0.0f32, 0.0f32);
-        for (i, &k) in kept.iter().enumerate() {
-            assert_eq!(found.labels[i], labels[k], "label of detection {i}");
-            score_error = score_error.max((found.scores[i] - scores[k]).abs());
-            for (a, b) in found.boxes[i].iter().zip(boxes[k]) {
-                box_error = box_error.max((a - b).abs());
-            }
-        }
-        println!("{name}: scores off by {score_error:.1e}, boxes by {box_error:.1e} px");
-        // What the head's outputs are off by, at logits of about 5 and anchors of about 500 px.
-        assert!(score_error < 1e-4, "scores off by {score_error}");
-        assert!(box_error < 0.05, "boxes off by {box_error} px");
-    }
+    close_detections(name, &model.detect(&images), &fixture.at("detections"));
 }
 
 fn losses(name: &str, config: &RetinaNetConfig) {

@@ -5,6 +5,11 @@
 //! the scene in both, and the anchors of `X` are those of `X̂` times two: encoded deltas compare
 //! without rescaling. (The pairing `f' = f − 1` is the paper's; the condition on the grids is our
 //! design.)
+//!
+//! A detector with a single map of stride `t` has no such level. There cell `(2i, 2j)` of `X` and cell
+//! `(i, j)` of `X̂` are centred on the same point of the scene, and an anchor of `X` pairs with the one of
+//! half its size in the cell of `X̂`. (The paper says that the method extends to such detectors; this
+//! pairing is our design.)
 
 use thiserror::Error;
 
@@ -28,6 +33,62 @@ impl LevelLayout {
     pub fn num_anchors(&self) -> usize {
         self.height * self.width * self.anchors_per_cell
     }
+
+    /// The pairs of anchors between this map, of the full view, and the map of the same stride on the half
+    /// view; `doubled` has the anchors `(a, b)` of a cell of which `a` is twice as large as `b`.
+    ///
+    /// Cell `(2i, 2j)` of the full view pairs with cell `(i, j)` of the half view: both are centred on one
+    /// point of the scene. The other cells of the full view have no partner.
+    ///
+    /// # Errors
+    ///
+    /// If the grid of the full view is not twice that of the half view.
+    ///
+    /// # Panics
+    ///
+    /// If the strides differ, or a cell has no such anchor.
+    ///
+    /// ```
+    /// use sed_core::pyramid::LevelLayout;
+    ///
+    /// let map = |height, width| LevelLayout { stride: 16, height, width, anchors_per_cell: 3 };
+    /// // Sizes 32, 64, 128: the second is twice the first, the third twice the second.
+    /// let pairs = map(2, 4).pair_with_half_map(&map(1, 2), &[(1, 0), (2, 1)])?;
+    /// // Cells 0 and 2 of the first row of the full view, three anchors a cell.
+    /// assert_eq!(pairs.full, [1, 2, 7, 8]);
+    /// assert_eq!(pairs.half, [0, 1, 3, 4]);
+    /// # Ok::<(), sed_core::pyramid::PairingError>(())
+    /// ```
+    pub fn pair_with_half_map(
+        &self,
+        half: &Self,
+        doubled: &[(usize, usize)],
+    ) -> Result<CellPairs, PairingError> {
+        assert_eq!(
+            self.stride, half.stride,
+            "pair_with_half_map: strides {} and {}",
+            self.stride, half.stride
+        );
+        let (a, b) = (self.anchors_per_cell, half.anchors_per_cell);
+        for &(f, h) in doubled {
+            assert!(f < a && h < b, "pair_with_half_map: anchors ({f}, {h}) of cells of {a} and {b}");
+        }
+        if (self.height, self.width) != (2 * half.height, 2 * half.width) {
+            return Err(PairingError::Map {
+                stride: self.stride,
+                full: [self.height, self.width],
+                half: [half.height, half.width],
+            });
+        }
+        let cells = (0..half.height).flat_map(|i| (0..half.width).map(move |j| (i, j)));
+        let (full, half) = cells
+            .flat_map(|(i, j)| {
+                let (full_cell, half_cell) = (2 * i * self.width + 2 * j, i * half.width + j);
+                doubled.iter().map(move |(f, h)| (full_cell * a + f, half_cell * b + h))
+            })
+            .unzip();
+        Ok(CellPairs { full, half })
+    }
 }
 
 /// The grids of all levels, finest first; anchors are numbered level by level, within a level row
@@ -47,6 +108,16 @@ pub struct LevelPair {
     pub half: usize,
 }
 
+/// The anchors of a single map that pair: entry `k` of `full` and entry `k` of `half`, both numbers of
+/// anchors within their level.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CellPairs {
+    /// Anchors of the full view.
+    pub full: Vec<usize>,
+    /// Anchors of the half view.
+    pub half: Vec<usize>,
+}
+
 /// Why two pyramids do not pair.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum PairingError {
@@ -60,6 +131,19 @@ pub enum PairingError {
         full_stride: usize,
         /// Stride on the half view.
         half_stride: usize,
+        /// Height and width of the full view's grid.
+        full: [usize; 2],
+        /// Height and width of the half view's grid.
+        half: [usize; 2],
+    },
+    /// On a single map the full view's grid has not twice the rows and columns of the half view's.
+    #[error(
+        "a map of stride {stride} has a grid of {full:?} on the full view, of {half:?} on the half view: pad the image \
+         so that both sides are multiples of twice the stride"
+    )]
+    Map {
+        /// Stride on both views.
+        stride: usize,
         /// Height and width of the full view's grid.
         full: [usize; 2],
         /// Height and width of the half view's grid.
@@ -203,6 +287,13 @@ mod tests {
             full.pair_with_half(&half),
             Err(PairingError::Grid { full_stride: 16, half_stride: 8, full: [16, 16], half: [15, 16] })
         );
+    }
+
+    #[test]
+    fn a_map_whose_grid_is_not_twice_that_of_the_half_view_is_refused() {
+        let map = |height, width| LevelLayout { stride: 16, height, width, anchors_per_cell: 2 };
+        let refused = PairingError::Map { stride: 16, full: [3, 4], half: [2, 2] };
+        assert_eq!(map(3, 4).pair_with_half_map(&map(2, 2), &[(1, 0)]), Err(refused));
     }
 
     #[test]

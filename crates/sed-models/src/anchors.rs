@@ -187,6 +187,17 @@ impl AnchorGenerator {
         coarse.len() == fine.len() && coarse.iter().zip(fine).all(|(c, f)| *c == f.map(|v| 2.0 * v))
     }
 
+    /// The anchors `(a, b)` in a cell of stride `stride` of which `a` is exactly twice `b`.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such level.
+    pub fn doubled(&self, stride: usize) -> Vec<(usize, usize)> {
+        let cell = self.cell(stride);
+        let partner = |a: &[f32; 4]| cell.iter().position(|b| *a == b.map(|v| 2.0 * v));
+        cell.iter().enumerate().filter_map(|(a, anchor)| Some((a, partner(anchor)?))).collect()
+    }
+
     /// The anchors around the origin.
     fn cell(&self, stride: usize) -> &[[f32; 4]] {
         match self.levels.iter().find(|level| level.0 == stride) {
@@ -271,6 +282,17 @@ mod tests {
         }
         // 40 and 80 double, 80 and 161 do not.
         assert!(!AnchorConfig::torchvision().init(&[8, 16, 32, 64, 128]).doubles(32, 16));
+    }
+
+    #[test]
+    fn anchors_of_one_cell_that_double_are_found() {
+        let config = AnchorConfig {
+            sizes: vec![vec![8.0, 12.0, 16.0, 32.0]],
+            ratios: vec![0.5, 1.0],
+            rounding: false,
+        };
+        // Ratios outside, sizes inside: 16 and 32 of both ratios.
+        assert_eq!(config.init(&[16]).doubled(16), [(2, 0), (3, 2), (6, 4), (7, 6)]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Boxes as offsets from anchors.
 
 use burn::tensor::Tensor;
+use sed_core::InvalidOption;
 use serde::{Deserialize, Serialize};
 
 /// Encodes a box relative to an anchor, and back.
@@ -44,6 +45,18 @@ impl Default for BoxCoder {
 }
 
 impl BoxCoder {
+    /// Checks the options.
+    ///
+    /// # Errors
+    ///
+    /// If a weight or the clamp is not a positive number.
+    pub fn validate(&self) -> Result<(), InvalidOption> {
+        for weight in self.weights {
+            InvalidOption::unless_positive("box_coder.weights", weight.into())?;
+        }
+        InvalidOption::unless_positive("box_coder.clamp", self.clamp.into())
+    }
+
     /// The deltas of `target` relative to `anchor`.
     ///
     /// Both need a positive width and height, else the result is not finite.

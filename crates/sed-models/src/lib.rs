@@ -12,6 +12,9 @@
 pub mod anchors;
 pub mod backbone;
 pub mod box_coder;
+pub mod faster_rcnn;
+pub mod grids;
+mod host;
 pub mod layers;
 pub mod matcher;
 pub mod ops;

@@ -1,8 +1,14 @@
 //! Assigning anchors to labeled objects.
 
-use sed_core::ops::boxes::iou;
+use sed_core::{
+    Targets,
+    ops::boxes::{self, iou},
+};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+/// Background with more than this part of its area inside a crowd is ignored.
+const CROWD_OVERLAP: f32 = 0.5;
 
 /// What an anchor stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +63,22 @@ impl Matcher {
     pub fn validate(&self) -> Result<(), MatcherError> {
         let Self { low, high, .. } = *self;
         if 0.0 <= low && low <= high && high <= 1.0 { Ok(()) } else { Err(MatcherError { low, high }) }
+    }
+
+    /// [`assign`](Self::assign), but background that lies mostly (more than half of its area) in a crowd
+    /// region is ignored: objects there are not labeled one by one. (Our design.)
+    pub fn assign_outside_crowds(&self, targets: &Targets, anchors: &[[f32; 4]]) -> Vec<Assignment> {
+        let mut assignments = self.assign(&targets.boxes, anchors);
+        if targets.crowds.is_empty() {
+            return assignments;
+        }
+        for (assignment, anchor) in assignments.iter_mut().zip(anchors) {
+            let inside = |crowd| boxes::intersection(anchor, crowd) > CROWD_OVERLAP * boxes::area(anchor);
+            if *assignment == Assignment::Background && targets.crowds.iter().any(inside) {
+                *assignment = Assignment::Ignored;
+            }
+        }
+        assignments
     }
 
     /// One assignment for each anchor; of equally good objects the first counts.

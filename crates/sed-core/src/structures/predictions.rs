@@ -1,4 +1,4 @@
-use burn::tensor::{Tensor, activation};
+use burn::tensor::{Int, Tensor, TensorData, activation};
 
 /// How class logits become probabilities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +70,23 @@ impl Predictions {
     pub fn cat(groups: Vec<Self>) -> Self {
         let (logits, deltas) = groups.into_iter().map(|p| (p.class_logits, p.box_deltas)).unzip();
         Self::new(Tensor::cat(logits, 1), Tensor::cat(deltas, 1))
+    }
+
+    /// The anchors of the given numbers, the same in each image.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such anchor.
+    #[must_use]
+    pub fn select(self, anchors: &[usize]) -> Self {
+        let available = self.num_anchors();
+        if let Some(anchor) = anchors.iter().find(|anchor| **anchor >= available) {
+            panic!("Predictions: anchor {anchor} of {available}");
+        }
+        let indices: Vec<i64> = anchors.iter().map(|&anchor| anchor as i64).collect();
+        let indices = TensorData::new(indices, [anchors.len()]);
+        let indices = Tensor::<1, Int>::from_data(indices, &self.class_logits.device());
+        Self::new(self.class_logits.select(1, indices.clone()), self.box_deltas.select(1, indices))
     }
 
     /// The number of anchors an image.
@@ -170,6 +187,23 @@ mod tests {
         };
         let joined = Predictions::cat(vec![group(5), group(2)]);
         assert_eq!((joined.num_anchors(), joined.class_logits.dims()), (7, [2, 7, 3]));
+    }
+
+    #[test]
+    fn anchors_are_selected_in_the_order_asked_for() {
+        let device = device();
+        let logits = Tensor::<3>::from_floats([[[1.0], [2.0], [3.0]], [[4.0], [5.0], [6.0]]], &device);
+        let picked = Predictions::new(logits.clone(), logits.repeat_dim(2, 4)).select(&[2, 0]);
+        assert_close(&values(&picked.class_logits), &[3.0, 1.0, 6.0, 4.0], 0.0);
+        assert_eq!(picked.box_deltas.dims(), [2, 2, 4]);
+    }
+
+    #[test]
+    #[should_panic(expected = "anchor 3 of 3")]
+    fn an_anchor_that_is_not_there_is_refused() {
+        let device = device();
+        let three = Predictions::new(Tensor::zeros([1, 3, 1], &device), Tensor::zeros([1, 3, 4], &device));
+        let _ = three.select(&[3]);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The feature pyramid network (Lin et al., 2017) with RetinaNet's extra levels P6 and P7 (Lin et
-//! al., *Focal Loss for Dense Object Detection*, 2017).
+//! The feature pyramid network (Lin et al., 2017) with the extra levels P6 and P7 of RetinaNet (Lin et
+//! al., *Focal Loss for Dense Object Detection*, 2017); of one level, it is a single feature map.
 
 use burn::{
     module::Module,
@@ -21,9 +21,14 @@ pub enum P6Source {
     C5,
     /// The pyramid's level 5, as in torchvision's `retinanet_resnet50_fpn`.
     P5,
+    /// Every second cell of level 5, without a convolution, as in Faster R-CNN (Lin et al., *Feature
+    /// Pyramid Networks*, CVPR 2017, §4.1).
+    Subsampled,
 }
 
 /// Configuration of an [`Fpn`]; the default is that of torchvision's RetinaNet.
+///
+/// With `lowest_level = highest_level` there is a single map, at 4 one of stride 16 made from C4 alone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FpnConfig {
@@ -31,7 +36,7 @@ pub struct FpnConfig {
     pub out_channels: usize,
     /// The finest level, 2 to 5; level `l` has stride `2^l`.
     pub lowest_level: usize,
-    /// The coarsest level, 5 to 7.
+    /// The coarsest level, from the lowest up to 7; up to 6 with [`P6Source::Subsampled`].
     pub highest_level: usize,
     /// What P6 is computed from.
     pub p6_source: P6Source,
@@ -64,8 +69,13 @@ impl FpnConfig {
         if !(2..=5).contains(&self.lowest_level) {
             return Err(BackboneConfigError::LowestLevel(self.lowest_level));
         }
-        if !(5..=7).contains(&self.highest_level) {
-            return Err(BackboneConfigError::HighestLevel(self.highest_level));
+        let last = if self.p6_source == P6Source::Subsampled { 6 } else { 7 };
+        if !(self.lowest_level..=last).contains(&self.highest_level) {
+            return Err(BackboneConfigError::HighestLevel {
+                highest: self.highest_level,
+                lowest: self.lowest_level,
+                last,
+            });
         }
         self.norm.validate(self.out_channels)?;
         Ok(())
@@ -94,20 +104,24 @@ impl FpnConfig {
         };
         let norm = || NormConfig::new(self.norm, self.out_channels).init(device);
         let bias = self.norm == NormKind::None;
-        let levels = &in_channels[self.lowest_level - 2..];
-        let p6_in = match self.p6_source {
-            P6Source::C5 => in_channels[3],
-            P6Source::P5 => self.out_channels,
-        };
+        let levels = &in_channels[self.lowest_level - 2..=self.highest_body_level() - 2];
+        let p6_in = if self.p6_source == P6Source::C5 { in_channels[3] } else { self.out_channels };
+        let subsampled = self.p6_source == P6Source::Subsampled;
         Ok(Fpn {
             inner_blocks: levels.iter().map(|&input| (conv(input, 1, 1, bias), norm())).collect(),
             layer_blocks: levels.iter().map(|_| (conv(self.out_channels, 3, 1, bias), norm())).collect(),
             extra_blocks: ExtraLevels {
-                p6: (self.highest_level >= 6).then(|| conv(p6_in, 3, 2, true)),
+                p6: (self.highest_level >= 6 && !subsampled).then(|| conv(p6_in, 3, 2, true)),
                 p7: (self.highest_level >= 7).then(|| conv(self.out_channels, 3, 2, true)),
             },
-            p6_from_c5: self.p6_source == P6Source::C5,
+            lowest_level: self.lowest_level,
+            p6_source: (self.highest_level >= 6).then_some(self.p6_source),
         })
+    }
+
+    /// The last of C2 … C5 that the pyramid is made from.
+    pub fn highest_body_level(&self) -> usize {
+        self.highest_level.min(5)
     }
 }
 
@@ -132,17 +146,29 @@ pub struct Fpn {
     /// P6 and P7.
     pub extra_blocks: ExtraLevels,
     #[module(skip)]
-    p6_from_c5: bool,
+    lowest_level: usize,
+    /// `None` without P6.
+    #[module(skip)]
+    p6_source: Option<P6Source>,
 }
 
 impl Fpn {
     /// The finest level.
     pub fn lowest_level(&self) -> usize {
-        6 - self.inner_blocks.len()
+        self.lowest_level
     }
 
-    /// All levels, finest first, from C2, C3, C4, C5.
-    pub fn forward(&self, features: [Tensor<4>; 4]) -> Vec<Tensor<4>> {
+    /// The last of C2 … C5 that it is made from.
+    pub fn highest_body_level(&self) -> usize {
+        self.lowest_level + self.inner_blocks.len() - 1
+    }
+
+    /// All levels, finest first, from C2, C3, … up to [`highest_body_level`](Self::highest_body_level).
+    ///
+    /// # Panics
+    ///
+    /// As [`forward_from`](Self::forward_from).
+    pub fn forward(&self, features: &[Tensor<4>]) -> Vec<Tensor<4>> {
         self.forward_from(features, self.lowest_level())
     }
 
@@ -151,23 +177,25 @@ impl Fpn {
     ///
     /// # Panics
     ///
-    /// If the pyramid has no level `lowest`, `lowest` is above 5, or two neighbouring feature maps
-    /// are not of sizes `n` and `n / 2`, rounded up.
-    pub fn forward_from(&self, features: [Tensor<4>; 4], lowest: usize) -> Vec<Tensor<4>> {
-        let finest = self.lowest_level();
+    /// If the pyramid has no level `lowest` made from a feature map, a feature map is missing, or two
+    /// neighbouring ones are not of sizes `n` and `n / 2`, rounded up.
+    pub fn forward_from(&self, features: &[Tensor<4>], lowest: usize) -> Vec<Tensor<4>> {
+        let (finest, coarsest) = (self.lowest_level(), self.highest_body_level());
         assert!(
-            (finest..=5).contains(&lowest),
-            "Fpn: level {lowest} asked of a pyramid that starts at {finest}"
+            (finest..=coarsest).contains(&lowest),
+            "Fpn: level {lowest} asked of a pyramid on C{finest} to C{coarsest}"
         );
-        let c5 = features[3].clone();
+        assert!(
+            features.len() > coarsest - 2,
+            "Fpn: {} feature maps, C2 to C{coarsest} are needed",
+            features.len()
+        );
         let mut merged: Option<Tensor<4>> = None;
         let mut levels = Vec::new();
-        let blocks = self.inner_blocks.iter().zip(&self.layer_blocks);
-        let inputs = features.into_iter().skip(finest - 2);
-        for (((inner, inner_norm), (layer, layer_norm)), feature) in
-            blocks.zip(inputs).skip(lowest - finest).collect::<Vec<_>>().into_iter().rev()
-        {
-            let lateral = inner_norm.forward(inner.forward(feature));
+        for level in (lowest..=coarsest).rev() {
+            let (inner, inner_norm) = &self.inner_blocks[level - finest];
+            let (layer, layer_norm) = &self.layer_blocks[level - finest];
+            let lateral = inner_norm.forward(inner.forward(features[level - 2].clone()));
             let sum = match merged.take() {
                 Some(coarser) => {
                     let [_, _, height, width] = lateral.dims();
@@ -179,14 +207,31 @@ impl Fpn {
             merged = Some(sum);
         }
         levels.reverse();
-        if let (Some(p6), Some(p5)) = (&self.extra_blocks.p6, levels.last()) {
-            levels.push(p6.forward(if self.p6_from_c5 { c5 } else { p5.clone() }));
+        if let Some(source) = self.p6_source {
+            let p5 = &levels[coarsest - lowest];
+            levels.push(match (source, &self.extra_blocks.p6) {
+                (P6Source::C5, Some(p6)) => p6.forward(features[3].clone()),
+                (_, Some(p6)) => p6.forward(p5.clone()),
+                (_, None) => every_second(p5.clone()),
+            });
         }
         if let (Some(p7), Some(p6)) = (&self.extra_blocks.p7, levels.last()) {
             levels.push(p7.forward(relu(p6.clone())));
         }
         levels
     }
+}
+
+/// The cells of even row and column.
+///
+/// Made of views, so that its gradient exists on every backend.
+fn every_second(x: Tensor<4>) -> Tensor<4> {
+    let [n, c, h, w] = x.dims();
+    let (rows, columns) = (h.div_ceil(2), w.div_ceil(2));
+    x.pad([(0, 2 * rows - h), (0, 2 * columns - w)], 0.0)
+        .reshape([n, c, rows, 2, columns, 2])
+        .slice([0..n, 0..c, 0..rows, 0..1, 0..columns, 0..1])
+        .reshape([n, c, rows, columns])
 }
 
 /// Each cell twice in both directions, the last row or column once where the target is odd.
@@ -251,7 +296,7 @@ mod tests {
             let config = config(lowest, highest);
             let fpn = config.init(CHANNELS, &device).unwrap();
             assert_eq!(fpn.lowest_level(), lowest);
-            let levels = fpn.forward(features(&device));
+            let levels = fpn.forward(&features(&device));
             assert_eq!(levels.len(), config.strides().len());
             let found: Vec<_> = levels.iter().map(Tensor::dims).collect();
             assert_eq!(found, sides.iter().map(|&s| [1, 6, s, s]).collect::<Vec<[usize; 4]>>());
@@ -264,8 +309,8 @@ mod tests {
         let device = Device::default();
         let fpn = config(2, 7).init(CHANNELS, &device).unwrap();
         let input = features(&device);
-        let all = fpn.forward(input.clone());
-        let fewer = fpn.forward_from(input, 3);
+        let all = fpn.forward(&input);
+        let fewer = fpn.forward_from(&input, 3);
         assert_eq!(fewer.len(), 5);
         for (a, b) in all[1..].iter().zip(&fewer) {
             a.to_data().assert_eq(&b.to_data(), true);
@@ -273,10 +318,10 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "level 2 asked of a pyramid that starts at 3")]
+    #[should_panic(expected = "level 2 asked of a pyramid on C3 to C5")]
     fn a_level_that_is_not_there_is_refused() {
         let device = Device::default();
-        config(3, 7).init(CHANNELS, &device).unwrap().forward_from(features(&device), 2);
+        config(3, 7).init(CHANNELS, &device).unwrap().forward_from(&features(&device), 2);
     }
 
     #[test]
@@ -284,11 +329,11 @@ mod tests {
         let device = Device::default();
         let fpn = config(3, 5).init(CHANNELS, &device).unwrap();
         let input = features(&device);
-        let base = fpn.forward(input.clone());
+        let base = fpn.forward(&input);
         let changed = |index: usize| {
             let mut input = input.clone();
             input[index] = input[index].clone() + 1.0;
-            let levels = fpn.forward(input);
+            let levels = fpn.forward(&input);
             let differs = |(a, b): (&Tensor<4>, &Tensor<4>)| {
                 (a.clone() - b.clone()).abs().max().into_scalar::<f32>() > 1e-6
             };
@@ -306,7 +351,7 @@ mod tests {
             let config = FpnConfig { p6_source: source, ..config(3, 7) };
             let fpn = config.init(CHANNELS, &device).unwrap();
             let input = features(&device);
-            let levels = fpn.forward(input.clone());
+            let levels = fpn.forward(&input);
             let from = if source == P6Source::C5 { input[3].clone() } else { levels[2].clone() };
             let p6 = fpn.extra_blocks.p6.as_ref().unwrap().forward(from);
             levels[3].to_data().assert_eq(&p6.to_data(), true);
@@ -316,12 +361,54 @@ mod tests {
     }
 
     #[test]
+    fn a_subsampled_p6_is_every_second_cell_of_p5() {
+        let device = Device::default();
+        let config = FpnConfig { p6_source: P6Source::Subsampled, ..config(2, 6) };
+        let fpn = config.init(CHANNELS, &device).unwrap();
+        assert_eq!(
+            fpn.num_params(),
+            config_without_p6(&config).init(CHANNELS, &device).unwrap().num_params()
+        );
+        let levels = fpn.forward(&features(&device));
+        assert_eq!(levels[4].dims(), [1, 6, 1, 1]);
+        let corner = levels[3].clone().slice([0..1, 0..6, 0..1, 0..1]);
+        levels[4].to_data().assert_eq(&corner.into_data(), true);
+        // An odd grid rounds up.
+        let row = Tensor::<4>::from_floats([[[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]]]], &device);
+        let expected = Tensor::<4>::from_floats([[[[1.0, 3.0], [7.0, 9.0]]]], &device);
+        every_second(row).into_data().assert_eq(&expected.into_data(), true);
+    }
+
+    fn config_without_p6(config: &FpnConfig) -> FpnConfig {
+        FpnConfig { highest_level: 5, ..config.clone() }
+    }
+
+    #[test]
+    fn a_pyramid_of_one_level_sees_one_feature_map() {
+        let device = Device::default();
+        let fpn = config(4, 4).init(CHANNELS, &device).unwrap();
+        assert_eq!((fpn.lowest_level(), fpn.highest_body_level()), (4, 4));
+        let maps = features(&device);
+        // C5 is not needed.
+        let [level] = fpn.forward(&maps[..3]).try_into().expect("one level");
+        let by_hand = fpn.layer_blocks[0].0.forward(fpn.inner_blocks[0].0.forward(maps[2].clone()));
+        level.into_data().assert_eq(&by_hand.into_data(), true);
+    }
+
+    #[test]
+    #[should_panic(expected = "2 feature maps, C2 to C4 are needed")]
+    fn missing_feature_maps_panic() {
+        let device = Device::default();
+        config(4, 4).init(CHANNELS, &device).unwrap().forward(&features(&device)[..2]);
+    }
+
+    #[test]
     fn with_group_norm_each_level_is_normalised() {
         let device = Device::default();
         let config = FpnConfig { norm: NormKind::Group { groups: 1 }, ..config(3, 5) };
         let fpn = config.init(CHANNELS, &device).unwrap();
         assert!(fpn.layer_blocks[0].0.bias.is_none());
-        for level in fpn.forward(features(&device)) {
+        for level in fpn.forward(&features(&device)) {
             // A sum of at most 384 values of order 1, and ε against the variance.
             assert!(level.clone().mean().into_scalar::<f32>().abs() < 1e-4);
             assert!((level.powi_scalar(2).mean().into_scalar::<f32>() - 1.0).abs() < 1e-2);
@@ -332,7 +419,7 @@ mod tests {
     fn every_convolution_gets_a_gradient() {
         let device = Device::default().autodiff();
         let fpn = config(2, 7).init(CHANNELS, &device).unwrap();
-        let loss = fpn.forward(features(&device)).into_iter().map(|level| level.powi_scalar(2).sum());
+        let loss = fpn.forward(&features(&device)).into_iter().map(|level| level.powi_scalar(2).sum());
         let grads = loss.reduce(|a, b| a + b).unwrap().backward();
         let blocks = fpn.inner_blocks.iter().chain(&fpn.layer_blocks).map(|(conv, _)| conv);
         for conv in blocks.chain(&fpn.extra_blocks.p6).chain(&fpn.extra_blocks.p7) {
@@ -346,7 +433,12 @@ mod tests {
         for (config, error) in [
             (FpnConfig { out_channels: 0, ..config(3, 7) }, E::NoChannels("out_channels")),
             (config(1, 7), E::LowestLevel(1)),
-            (config(3, 8), E::HighestLevel(8)),
+            (config(3, 8), E::HighestLevel { highest: 8, lowest: 3, last: 7 }),
+            (config(4, 3), E::HighestLevel { highest: 3, lowest: 4, last: 7 }),
+            (
+                FpnConfig { p6_source: P6Source::Subsampled, ..config(2, 7) },
+                E::HighestLevel { highest: 7, lowest: 2, last: 6 },
+            ),
         ] {
             assert_eq!(config.validate(), Err(error));
         }

@@ -46,6 +46,13 @@ pub enum BackboneConfigError {
     #[error("lowest_level: {0}, but must be 2, 3, 4 or 5")]
     LowestLevel(usize),
     /// The pyramid ends where it cannot.
-    #[error("highest_level: {0}, but must be 5, 6 or 7")]
-    HighestLevel(usize),
+    #[error("highest_level: {highest}, but must be from lowest_level, {lowest}, to {last}")]
+    HighestLevel {
+        /// The level of the configuration.
+        highest: usize,
+        /// The pyramid's lowest level.
+        lowest: usize,
+        /// The highest that it could have.
+        last: usize,
+    },
 }

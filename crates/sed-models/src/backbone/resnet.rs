@@ -265,14 +265,21 @@ impl ResNet {
     ///
     /// Their grids are the image divided by the stride, rounded up, where the stem's pooling pads
     /// all sides; with another padding this holds if `H` and `W` are multiples of 4.
-    pub fn forward(&self, images: Tensor<4>) -> [Tensor<4>; 4] {
-        let run = |blocks: &[ResidualBlock], x| blocks.iter().fold(x, |x, block| block.forward(x));
-        let stem = self.maxpool.forward(self.bn1.forward_relu(self.conv1.forward(images)));
-        let c2 = run(&self.layer1, stem);
-        let c3 = run(&self.layer2, c2.clone());
-        let c4 = run(&self.layer3, c3.clone());
-        let c5 = run(&self.layer4, c4.clone());
-        [c2, c3, c4, c5]
+    pub fn forward(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
+        self.forward_to(images, 5)
+    }
+
+    /// The feature maps up to that of number `highest`, 2 to 5, as in [`forward`](Self::forward),
+    /// without the work for coarser ones.
+    pub fn forward_to(&self, images: Tensor<4>, highest: usize) -> Vec<Tensor<4>> {
+        let mut x = self.maxpool.forward(self.bn1.forward_relu(self.conv1.forward(images)));
+        let layers = [&self.layer1, &self.layer2, &self.layer3, &self.layer4];
+        let mut maps = Vec::new();
+        for blocks in layers.into_iter().take(highest - 1) {
+            x = blocks.iter().fold(x, |x, block| block.forward(x));
+            maps.push(x.clone());
+        }
+        maps
     }
 
     /// Freezes all but the last `trainable` of stem, layer1, … layer4: no gradient, and batch norm

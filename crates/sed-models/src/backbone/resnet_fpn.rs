@@ -74,7 +74,7 @@ impl ResNetFpn {
     /// # Ok::<(), sed_models::backbone::BackboneConfigError>(())
     /// ```
     pub fn forward(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
-        self.fpn.forward(self.body.forward(images))
+        self.fpn.forward(&self.body.forward_to(images, self.fpn.highest_body_level()))
     }
 
     /// The levels from `lowest` on; see [`Fpn::forward_from`].
@@ -83,6 +83,6 @@ impl ResNetFpn {
     ///
     /// If the pyramid has no level `lowest`.
     pub fn forward_from(&self, images: Tensor<4>, lowest: usize) -> Vec<Tensor<4>> {
-        self.fpn.forward_from(self.body.forward(images), lowest)
+        self.fpn.forward_from(&self.body.forward_to(images, self.fpn.highest_body_level()), lowest)
     }
 }

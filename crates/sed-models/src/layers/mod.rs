@@ -1,3 +1,4 @@
 //! Layers shared by backbones and heads.
 
 pub mod norm;
+pub mod tower;

@@ -4,3 +4,4 @@ pub mod conv2d;
 #[cfg(feature = "flex")]
 mod flex;
 pub mod group_norm;
+pub mod roi_align;

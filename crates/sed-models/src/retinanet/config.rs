@@ -5,12 +5,16 @@ use sed_core::{InvalidOption, losses::SigmoidFocalLoss};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{HeadConfig, PostProcess, RetinaNet, RetinaNetLoss, TowerInit};
+use super::{HeadConfig, PostProcess, RetinaNet, RetinaNetLoss};
 use crate::{
     anchors::{AnchorConfig, AnchorConfigError},
     backbone::{BackboneConfigError, FpnConfig, ResNetConfig, ResNetFpnConfig},
     box_coder::BoxCoder,
-    layers::norm::{GroupsError, NormKind},
+    grids::{DenseGrids, ScaleViewsError},
+    layers::{
+        norm::{GroupsError, NormKind},
+        tower::TowerInit,
+    },
     matcher::{Matcher, MatcherError},
     preprocess::{Preprocess, PreprocessError},
 };
@@ -85,28 +89,9 @@ pub enum RetinaNetConfigError {
     /// The backbone has no features below the finest level.
     #[error("p2_on_half: the pyramid starts at P{0}, there is nothing to compute below it")]
     NoFinerLevel(usize),
-    /// A level without a partner, or none at all.
-    #[error("scale_levels: {levels:?}, but the levels with a partner on the half-size view are {paired:?}")]
-    ScaleLevels {
-        /// The levels of the configuration.
-        levels: Vec<usize>,
-        /// The levels it may name.
-        paired: Vec<usize>,
-    },
-    /// Nothing to compare across image sizes.
-    #[error("backbone.fpn: a pyramid of one level has no pair between an image and its half-size view")]
-    OneLevel,
-    /// Two levels whose anchors do not correspond.
-    #[error(
-        "anchors: those of stride {coarse} are not twice those of stride {fine}, so an image and its half-size view \
-         do not compare; take the sizes of whole octaves without rounding"
-    )]
-    NotOctaves {
-        /// Stride on the full view.
-        coarse: usize,
-        /// Stride on the half view.
-        fine: usize,
-    },
+    /// Image and half-size view do not compare.
+    #[error(transparent)]
+    ScaleViews(#[from] ScaleViewsError),
 }
 
 impl Default for RetinaNetConfig {
@@ -198,10 +183,7 @@ impl RetinaNetConfig {
         self.head.norm.validate(self.head.channels)?;
         let strides = self.backbone.strides();
         self.anchors.validate(strides.len())?;
-        for weight in self.box_coder.weights {
-            InvalidOption::unless_positive("box_coder.weights", weight.into())?;
-        }
-        InvalidOption::unless_positive("box_coder.clamp", self.box_coder.clamp.into())?;
+        self.box_coder.validate()?;
         self.matcher.validate()?;
         self.loss.validate()?;
         self.postprocess.validate()?;
@@ -210,37 +192,24 @@ impl RetinaNetConfig {
         if self.p2_on_half && lowest < 3 {
             return Err(RetinaNetConfigError::NoFinerLevel(lowest));
         }
-        let first = if self.p2_on_half { lowest } else { lowest + 1 };
-        let paired: Vec<usize> = (first..=self.backbone.fpn.highest_level).collect();
-        match &self.scale_levels {
-            Some(levels) if levels.is_empty() || levels.iter().any(|level| !paired.contains(level)) => {
-                Err(RetinaNetConfigError::ScaleLevels { levels: levels.clone(), paired })
-            }
-            _ => Ok(()),
-        }
+        Ok(self.grids().validate()?)
+    }
+
+    /// The grids of a configuration whose parts are valid.
+    pub(super) fn grids(&self) -> DenseGrids {
+        DenseGrids::new(&self.anchors, self.backbone.strides(), self.p2_on_half, self.scale_levels.clone())
     }
 
     /// Checks all options, and that the detector can compare an image with its half-size view, as
-    /// [`compare_views`](sed_core::Detector::compare_views) does: some level has a partner, and
-    /// anchors double from level to level.
+    /// [`compare_views`](sed_core::Detector::compare_views) does: anchors
+    /// double from level to level, or on a single map from size to size.
     ///
     /// # Errors
     ///
     /// Those of [`validate`](Self::validate), and what stands in the way of the comparison.
     pub fn validate_for_views(&self) -> Result<(), RetinaNetConfigError> {
         self.validate()?;
-        let strides = self.backbone.strides();
-        if strides.len() == 1 && !self.p2_on_half {
-            return Err(RetinaNetConfigError::OneLevel);
-        }
-        let mut generator = self.anchors.init(&strides);
-        if self.p2_on_half {
-            generator = generator.with_finer_level();
-        }
-        match generator.strides().windows(2).find(|pair| !generator.doubles(pair[1], pair[0])) {
-            Some(pair) => Err(RetinaNetConfigError::NotOctaves { coarse: pair[1], fine: pair[0] }),
-            None => Ok(()),
-        }
+        Ok(self.grids().validate_for_views()?)
     }
 
     /// The detector, with random weights, on `device`.
@@ -267,7 +236,7 @@ mod tests {
         assert_eq!(torchvision.validate(), Ok(()));
         assert_eq!(
             torchvision.validate_for_views(),
-            Err(RetinaNetConfigError::NotOctaves { coarse: 16, fine: 8 })
+            Err(ScaleViewsError::NotOctaves { coarse: 16, fine: 8 }.into())
         );
     }
 
@@ -317,8 +286,11 @@ mod tests {
             .starts_with("p2_on_half")
         );
         let mut single = tiny;
-        single.backbone.fpn = FpnConfig { lowest_level: 5, highest_level: 5, ..single.backbone.fpn };
-        single.anchors = AnchorConfig::octaves(8.0, 1, 1, &[1.0]);
-        assert_eq!(single.validate_for_views(), Err(RetinaNetConfigError::OneLevel));
+        single.backbone.fpn = FpnConfig { lowest_level: 4, highest_level: 4, ..single.backbone.fpn };
+        single.anchors = AnchorConfig { sizes: vec![vec![8.0, 16.0]], ..single.anchors };
+        assert_eq!(single.validate_for_views(), Ok(()));
+        single.anchors.sizes = vec![vec![8.0, 12.0]];
+        assert_eq!(single.validate(), Ok(()));
+        assert_eq!(single.validate_for_views(), Err(ScaleViewsError::NothingDoubles(16).into()));
     }
 }

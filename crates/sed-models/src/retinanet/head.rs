@@ -2,15 +2,17 @@
 
 use burn::{
     module::Module,
-    nn::Initializer,
     tensor::{Device, Tensor},
 };
 use sed_core::{InvalidOption, Predictions};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    layers::norm::{Norm, NormConfig, NormKind},
-    ops::conv2d::{Conv2d, Conv2dConfig},
+    layers::{
+        norm::{Norm, NormKind},
+        tower::{TowerConfig, TowerInit, by_anchor, predictor, tower},
+    },
+    ops::conv2d::Conv2d,
 };
 
 /// Configuration of a [`RetinaNetHead`].
@@ -29,24 +31,6 @@ pub struct HeadConfig {
     /// How the weights of the towers start.
     pub tower_init: TowerInit,
 }
-
-/// How the weights of a tower start; those of the predictors always start small.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TowerInit {
-    /// `N(0, 0.01²)`, as in the paper: for towers without a norm on a pre-trained backbone.
-    Small,
-    /// Kaiming's, scaled by the fan-out: for normalised towers, where a step of an adaptive
-    /// optimizer would turn small weights over. (Our design.)
-    Kaiming,
-}
-
-/// Keeps the variance of what flows back through a ReLU.
-const KAIMING: Initializer =
-    Initializer::KaimingNormal { gain: std::f64::consts::SQRT_2, fan_out_only: true };
-
-/// The paper's start of all weights of the head.
-const SMALL: Initializer = Initializer::Normal { mean: 0.0, std: 0.01 };
 
 impl Default for HeadConfig {
     /// The paper's: four convolutions of 256 channels, no normalisation, prior 0.01.
@@ -79,7 +63,8 @@ impl HeadConfig {
     ///
     /// If the norm does not fit the channels.
     pub fn init(&self, in_channels: usize, anchors: usize, classes: usize, device: &Device) -> RetinaNetHead {
-        let predictor = |outputs| conv3x3(self.predictor_input(in_channels), outputs, true, SMALL, device);
+        let input = if self.num_convs == 0 { in_channels } else { self.channels };
+        let predictor = |outputs| predictor(input, outputs, 3, device);
         let mut cls_logits = predictor(anchors * classes);
         let start = -((1.0 - self.prior) / self.prior).ln();
         cls_logits.bias = cls_logits.bias.map(|bias| bias.map(|b| b.full_like(start)));
@@ -93,32 +78,10 @@ impl HeadConfig {
         }
     }
 
-    fn predictor_input(&self, in_channels: usize) -> usize {
-        if self.num_convs == 0 { in_channels } else { self.channels }
-    }
-
     fn tower(&self, in_channels: usize, device: &Device) -> Vec<(Conv2d, Norm)> {
-        (0..self.num_convs)
-            .map(|i| {
-                let inputs = if i == 0 { in_channels } else { self.channels };
-                let bias = self.norm == NormKind::None;
-                let initializer = match self.tower_init {
-                    TowerInit::Small => SMALL,
-                    TowerInit::Kaiming => KAIMING,
-                };
-                let conv = conv3x3(inputs, self.channels, bias, initializer, device);
-                (conv, NormConfig::new(self.norm, self.channels).init(device))
-            })
-            .collect()
+        let tower = TowerConfig { num_convs: self.num_convs, channels: self.channels, norm: self.norm };
+        tower.init(in_channels, self.tower_init, device)
     }
-}
-
-fn conv3x3(inputs: usize, outputs: usize, bias: bool, initializer: Initializer, device: &Device) -> Conv2d {
-    Conv2dConfig::new(inputs, outputs, 3)
-        .with_padding(1)
-        .with_bias(bias)
-        .with_initializer(initializer)
-        .init(device)
 }
 
 /// The class tower.
@@ -163,16 +126,6 @@ impl RetinaNetHead {
     }
 }
 
-fn tower(convs: &[(Conv2d, Norm)], input: Tensor<4>) -> Tensor<4> {
-    convs.iter().fold(input, |x, (conv, norm)| norm.forward_relu(conv.forward(x)))
-}
-
-/// `[N, anchors·values, H, W]` to `[N, H·W·anchors, values]`.
-fn by_anchor(output: Tensor<4>, values: usize) -> Tensor<3> {
-    let [n, channels, h, w] = output.dims();
-    output.permute([0, 2, 3, 1]).reshape([n, h * w * (channels / values), values])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -180,17 +133,6 @@ mod tests {
 
     fn config() -> HeadConfig {
         HeadConfig { num_convs: 1, channels: 6, ..HeadConfig::default() }
-    }
-
-    #[test]
-    fn anchors_are_ordered_by_row_column_and_anchor() {
-        // Two anchors of three classes on a grid of 1×2: channel a·3 + c.
-        let output = Tensor::<1, burn::tensor::Int>::arange(0..12, &Device::default()).float();
-        let rows = by_anchor(output.reshape([1, 6, 1, 2]), 3);
-        assert_eq!(rows.dims(), [1, 4, 3]);
-        let expected: [[f32; 3]; 4] = [[0., 2., 4.], [6., 8., 10.], [1., 3., 5.], [7., 9., 11.]];
-        rows.into_data()
-            .assert_eq(&Tensor::<3>::from_floats([expected], &Device::default()).into_data(), true);
     }
 
     #[test]

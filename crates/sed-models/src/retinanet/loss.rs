@@ -4,18 +4,14 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use sed_core::{
     DetectionLoss, InvalidOption, Predictions, Targets,
     losses::{SigmoidFocalLoss, giou_loss, smooth_l1},
-    ops::boxes,
 };
 use serde::{Deserialize, Serialize};
 
-use super::threads::for_each_image;
 use crate::{
     box_coder::BoxCoder,
+    host::for_each_image,
     matcher::{Assignment, Matcher},
 };
-
-/// A background anchor with more than this part of its area inside a crowd is ignored.
-const CROWD_OVERLAP: f32 = 0.5;
 
 /// How far a predicted box is from its object.
 ///
@@ -167,11 +163,7 @@ struct AnchorTargets {
 
 impl AnchorTargets {
     fn new(anchors: &[[f32; 4]], targets: &[Targets], classes: usize, matcher: &Matcher) -> Self {
-        let images = for_each_image(targets.len(), |i| {
-            let mut assignments = matcher.assign(&targets[i].boxes, anchors);
-            ignore_crowds(&mut assignments, anchors, &targets[i].crowds);
-            assignments
-        });
+        let images = for_each_image(targets.len(), |i| matcher.assign_outside_crowds(&targets[i], anchors));
         let mut all = Self {
             ids: Vec::with_capacity(anchors.len() * targets.len()),
             weights: Vec::with_capacity(anchors.len() * targets.len()),
@@ -209,19 +201,6 @@ impl AnchorTargets {
             Tensor::from_data(TensorData::new(self.ids.clone(), shape), device),
             Tensor::from_data(TensorData::new(self.weights.clone(), shape), device),
         )
-    }
-}
-
-/// Background anchors that lie mostly in a crowd region become ignored.
-fn ignore_crowds(assignments: &mut [Assignment], anchors: &[[f32; 4]], crowds: &[[f32; 4]]) {
-    if crowds.is_empty() {
-        return;
-    }
-    for (assignment, anchor) in assignments.iter_mut().zip(anchors) {
-        let inside = |crowd| boxes::intersection(anchor, crowd) > CROWD_OVERLAP * boxes::area(anchor);
-        if *assignment == Assignment::Background && crowds.iter().any(inside) {
-            *assignment = Assignment::Ignored;
-        }
     }
 }
 

@@ -9,8 +9,10 @@ use sed_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::threads::for_each_image;
-use crate::box_coder::BoxCoder;
+use crate::{
+    box_coder::BoxCoder,
+    host::{self, for_each_image},
+};
 
 /// Which predictions become detections.
 ///
@@ -84,8 +86,8 @@ impl PostProcess {
         let [n, a, c] = predictions.class_logits.dims();
         assert_eq!(sizes.len(), n, "PostProcess: predictions of {n} images, {} sizes", sizes.len());
         assert_eq!(grid.anchors.len(), a, "PostProcess: {a} predictions, {} anchors", grid.anchors.len());
-        let logits = host(predictions.class_logits);
-        let deltas = host(predictions.box_deltas);
+        let logits = host::read(predictions.class_logits);
+        let deltas = host::read(predictions.box_deltas);
         for_each_image(n, |i| {
             self.image(
                 &logits[i * a * c..(i + 1) * a * c],
@@ -146,11 +148,6 @@ impl PostProcess {
         }
         candidates
     }
-}
-
-/// The values on the host. Reading fails only if the device itself has failed.
-fn host<const D: usize>(tensor: burn::tensor::Tensor<D>) -> Vec<f32> {
-    tensor.try_into_vec_as::<f32>().unwrap_or_else(|error| panic!("reading predictions: {error}"))
 }
 
 #[cfg(test)]

@@ -48,6 +48,7 @@ fn anchors_of_an_image_are_twice_those_of_its_half_view() {
                 let size = ImageSize::new(height, width);
                 let full = model.layout(size);
                 let (half, pairs) = model.half_layout(&full, size.halved());
+                let ScalePairs::Levels(pairs) = pairs else { panic!("{pairs:?}") };
                 assert_eq!(pairs.len(), count);
                 for pair in pairs {
                     let of = |layout: &PyramidLayout, level: usize| {
@@ -209,6 +210,44 @@ fn p2_of_the_half_view_adds_the_pair_of_p3() {
     assert_eq!(anchors(RetinaNetConfig { scale_levels: Some(vec![4, 6]), ..small() }), (17, 85));
     let finest = RetinaNetConfig { p2_on_half: true, scale_levels: Some(vec![3]), ..small() };
     assert_eq!(anchors(finest), (64, 85));
+}
+
+/// On C4 alone, with the sizes 16, 32 and 64.
+fn single_map() -> RetinaNetConfig {
+    let mut config = small();
+    config.backbone.fpn = FpnConfig { lowest_level: 4, highest_level: 4, ..config.backbone.fpn };
+    config.anchors.sizes = vec![vec![16.0, 32.0, 64.0]];
+    config
+}
+
+#[test]
+fn views_on_a_single_map_pair_every_second_cell_and_doubled_sizes() {
+    let device = Device::default();
+    let config = single_map();
+    assert_eq!(config.validate_for_views(), Ok(()));
+    let model = config.init(&device).unwrap();
+    // The half view of 32 px fills a 2×2 map.
+    assert_eq!(model.size_divisor(), 32);
+    let strong = images([1, 64, 32], &device);
+    let views = Views::new(strong.clone(), strong.clone());
+    let [stage] = model.compare_views(&model, &views).try_into().expect("one stage");
+    // 2×1 cells of the half view, of each the sizes 16 and 32 in three ratios.
+    assert_eq!(stage.scale.student.num_anchors(), 2 * 6);
+    assert_eq!(stage.distill.student.num_anchors(), 4 * 2 * 9);
+    let by_cell = |predictions: &Predictions, [h, w]: [usize; 2]| {
+        predictions.class_logits.clone().reshape([h, w, 3, 3, 2])
+    };
+    let full = by_cell(&model.forward(&strong)[0], [4, 2]);
+    let (half, _) = model.half_layout(&model.layout(ImageSize::new(64, 32)), ImageSize::new(32, 16));
+    let half = by_cell(&model.forward_half(&views.half, &half)[0], [2, 1]);
+    for (k, row) in [0, 2].into_iter().enumerate() {
+        let student = stage.scale.student.class_logits.clone().slice([0..1, 6 * k..6 * k + 6, 0..2]);
+        let cell = full.clone().slice([row..row + 1, 0..1, 0..3, 1..3, 0..2]);
+        assert_same(student, cell.reshape([1, 6, 2]));
+        let other = stage.scale.other.class_logits.clone().slice([0..1, 6 * k..6 * k + 6, 0..2]);
+        let cell = half.clone().slice([k..k + 1, 0..1, 0..3, 0..2, 0..2]);
+        assert_same(other, cell.reshape([1, 6, 2]));
+    }
 }
 
 #[test]

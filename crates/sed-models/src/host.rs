@@ -1,9 +1,16 @@
-//! Host work that is done image by image.
+//! Work on the host: values read from a device, and work image by image on several threads.
 
 use std::thread;
 
+use burn::tensor::Tensor;
+
+/// The values of a tensor. Reading fails only if the device itself has failed.
+pub(crate) fn read<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.try_into_vec_as::<f32>().unwrap_or_else(|error| panic!("reading predictions: {error}"))
+}
+
 /// `work(0), …, work(images − 1)`, in order, on as many threads as the machine has cores.
-pub(super) fn for_each_image<T: Send>(images: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
+pub(crate) fn for_each_image<T: Send>(images: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let threads = thread::available_parallelism().map_or(1, usize::from).min(images);
     if threads <= 1 {
         return (0..images).map(work).collect();

@@ -1,0 +1,298 @@
+//! Faster R-CNN (Ren et al., NIPS 2015) on a feature pyramid (Lin et al., CVPR 2017), a two-stage detector.
+
+mod config;
+mod postprocess;
+mod proposals;
+mod roi_heads;
+mod roi_loss;
+mod roi_pool;
+mod rois;
+mod rpn;
+mod rpn_loss;
+mod sampler;
+
+use burn::{
+    module::Module,
+    tensor::{Device, Tensor},
+};
+use sed_core::{
+    ClassActivation, DetectionLoss, Detections, Detector, ImageBatch, ImageSize, Predictions, StageViews,
+    Targets, ViewPair, Views, pyramid::PyramidLayout,
+};
+
+pub use config::{FasterRcnnConfig, FasterRcnnConfigError};
+pub use postprocess::RoiPostProcess;
+pub use proposals::ProposalFilter;
+pub use roi_heads::{BoxHead, BoxPredictor, RoiConfig, RoiHeads};
+pub use roi_loss::{RoiLoss, RoiTargets};
+pub use roi_pool::{HalfViewLevel, RoiPool};
+pub use rois::Rois;
+pub use rpn::{Rpn, RpnConfig, RpnHead};
+pub use rpn_loss::RpnLoss;
+pub use sampler::{Sample, Sampler};
+
+use crate::{
+    backbone::ResNetFpn,
+    grids::DenseGrids,
+    host::{self, for_each_image},
+};
+
+const STAGES: [&str; 2] = ["rpn", "roi"];
+
+/// Background first, then the classes.
+const ROI_ACTIVATION: ClassActivation = ClassActivation::Softmax { background: 0 };
+
+/// A residual network and a feature pyramid; a first stage that proposes regions on all levels; a second
+/// that classifies each region and refines its box.
+///
+/// Views of unlabeled images are compared in both stages. In the first, anchor by anchor as in a one-stage
+/// detector. In the second on the student's proposals on `X` and on `X̂`, the latter scaled by 2, in
+/// one list (Guo et al., *Scale-Equivalent Distillation*, CVPR 2022): a region `b` is pooled at `b` on `X` and
+/// on the teacher's view, at `b/2` on `X̂`. Boxes are compared by the deltas of the class that the
+/// teacher finds likeliest in the region (our design: those of the other classes were hardly ever trained).
+///
+/// A batch whose sides are no multiples of [`size_divisor`](Detector::size_divisor) is padded at the
+/// bottom and the right.
+#[derive(Module, Debug)]
+pub struct FasterRcnn {
+    /// Residual network and pyramid.
+    pub backbone: ResNetFpn,
+    /// The first stage.
+    pub rpn: Rpn,
+    /// The second stage.
+    pub roi_heads: RoiHeads,
+    #[module(skip)]
+    settings: Settings,
+}
+
+/// What is neither a parameter nor a layer.
+#[derive(Debug, Clone)]
+struct Settings {
+    config: FasterRcnnConfig,
+    grids: DenseGrids,
+}
+
+/// The first stage on a batch.
+#[derive(Debug, Clone)]
+pub struct FirstStage {
+    /// Levels of the pyramid, finest first, `[N, C, H, W]` each.
+    pub features: Vec<Tensor<4>>,
+    /// The predictions on each level.
+    pub predictions: Vec<Predictions>,
+    layout: PyramidLayout,
+    anchors: Vec<[f32; 4]>,
+}
+
+impl FirstStage {
+    /// The predictions on all levels, in the order of the anchors.
+    fn joined(&self) -> Predictions {
+        Predictions::cat(self.predictions.clone())
+    }
+}
+
+impl FasterRcnn {
+    /// From a configuration that has been validated.
+    fn new(config: &FasterRcnnConfig, device: &Device) -> Result<Self, FasterRcnnConfigError> {
+        let channels = config.backbone.fpn.out_channels;
+        Ok(Self {
+            backbone: config.backbone.init(device)?,
+            rpn: config.rpn.init(channels, device),
+            roi_heads: config.roi.init(channels, config.num_classes, device),
+            settings: Settings { config: config.clone(), grids: config.grids() },
+        })
+    }
+
+    /// The grids of the first stage over a batch of this size, padding to the divisor included.
+    pub fn layout(&self, batch: ImageSize) -> PyramidLayout {
+        self.settings.grids.layout(batch)
+    }
+
+    /// Features and first-stage predictions for images of `[N, 3, H, W]` as in [`ImageBatch`].
+    pub fn first_stage(&self, images: &ImageBatch) -> FirstStage {
+        self.first_stage_on(images, self.layout(images.padded_size()), self.size_divisor())
+    }
+
+    fn first_stage_on(&self, images: &ImageBatch, layout: PyramidLayout, divisor: usize) -> FirstStage {
+        let features = self.backbone.forward(self.settings.config.preprocess.forward(images, divisor));
+        for (level, grid) in features.iter().zip(&layout.levels) {
+            let [_, _, height, width] = level.dims();
+            assert_eq!(
+                [height, width],
+                [grid.height, grid.width],
+                "FasterRcnn: features of another size than the grid of stride {}",
+                grid.stride
+            );
+        }
+        let predictions = features.iter().map(|level| self.rpn.forward(level.clone())).collect();
+        let anchors = self.settings.grids.anchors(&layout);
+        FirstStage { features, predictions, layout, anchors }
+    }
+
+    /// The proposals of each image, best first, and a seed that depends on the image's logits;
+    /// `sizes` has the valid size of each image.
+    fn proposals(
+        &self,
+        first: &FirstStage,
+        sizes: &[ImageSize],
+        filter: &ProposalFilter,
+    ) -> (Vec<Vec<[f32; 4]>>, Vec<u64>) {
+        let a = first.anchors.len();
+        let Predictions { class_logits, box_deltas } = first.joined();
+        let (logits, deltas) = (host::read(class_logits), host::read(box_deltas));
+        let coder = &self.settings.config.rpn.box_coder;
+        for_each_image(sizes.len(), |i| {
+            let (logits, deltas) = (&logits[i * a..(i + 1) * a], &deltas[i * a * 4..(i + 1) * a * 4]);
+            let found = filter.proposals(logits, deltas, &first.layout, &first.anchors, coder, sizes[i]);
+            (found, sampler::seed_of(logits))
+        })
+        .into_iter()
+        .unzip()
+    }
+
+    /// The proposals of each image in detection, best first, `[x1, y1, x2, y2]`.
+    pub fn propose(&self, first: &FirstStage, sizes: &[ImageSize]) -> Vec<Vec<[f32; 4]>> {
+        self.proposals(first, sizes, &self.settings.config.rpn.test_proposals).0
+    }
+
+    /// The second stage on `rois`: logits `[1, K, classes + 1]`, background first, and deltas `[1, K, 4·(classes
+    /// + 1)]`.
+    ///
+    /// # Panics
+    ///
+    /// If there is no region.
+    pub fn second_stage(&self, first: &FirstStage, rois: &Rois) -> Predictions {
+        self.second_stage_on(first, rois, &self.roi_levels(rois))
+    }
+
+    fn second_stage_on(&self, first: &FirstStage, rois: &Rois, levels: &[usize]) -> Predictions {
+        let pooled = &first.features[..self.pooled_levels()];
+        let lowest = self.settings.grids.lowest_level();
+        self.roi_heads.forward(self.settings.config.roi.pool.forward(pooled, lowest, rois, levels))
+    }
+
+    /// How many levels regions are pooled from: those made from a feature map of the residual network.
+    fn pooled_levels(&self) -> usize {
+        self.backbone.fpn.highest_body_level() + 1 - self.settings.grids.lowest_level()
+    }
+
+    fn roi_levels(&self, rois: &Rois) -> Vec<usize> {
+        let lowest = self.settings.grids.lowest_level();
+        self.settings.config.roi.pool.levels(rois, lowest, self.pooled_levels())
+    }
+}
+
+impl Detector for FasterRcnn {
+    fn num_classes(&self) -> usize {
+        self.settings.config.num_classes
+    }
+
+    fn stages(&self) -> &'static [&'static str] {
+        &STAGES
+    }
+
+    /// The coarsest stride of the full view, which is twice the coarsest that is compared on the half
+    /// view: 64 for a pyramid up to P6. On a single map twice its stride.
+    fn size_divisor(&self) -> usize {
+        self.settings.grids.size_divisor()
+    }
+
+    /// The losses of the first and of the second stage. Without any region to sample those of the second are 0.
+    fn supervised_losses(&self, images: &ImageBatch, targets: &[Targets]) -> Vec<DetectionLoss> {
+        let FasterRcnnConfig { rpn, roi, .. } = &self.settings.config;
+        let first = self.first_stage(images);
+        let (proposals, seeds) = self.proposals(&first, &images.sizes, &rpn.train_proposals);
+        let rpn_loss = rpn.loss.forward(first.joined(), &first.anchors, targets, &rpn.box_coder, &seeds);
+
+        let sampled = roi.loss.sample(proposals, targets);
+        let roi_loss = if sampled.rois.is_empty() {
+            let zero = Tensor::zeros([1], &images.pixels.device());
+            DetectionLoss { stage: STAGES[1], classification: zero.clone(), box_regression: zero }
+        } else {
+            roi.loss.forward(self.second_stage(&first, &sampled.rois), &sampled, &roi.box_coder)
+        };
+        vec![rpn_loss, roi_loss]
+    }
+
+    fn compare_views(&self, teacher: &Self, views: &Views) -> Vec<StageViews> {
+        let settings = &self.settings;
+        let full = self.first_stage(&views.strong);
+        let (half_layout, pairs) = settings.grids.half_layout(&full.layout, views.half.padded_size());
+        let half = self.first_stage_on(&views.half, half_layout, self.size_divisor() / 2);
+        // Without autodiff on the input a teacher made by `valid` builds no graph at all.
+        let weak = ImageBatch::new(views.weak.pixels.clone().inner(), views.weak.sizes.clone());
+        let taught = teacher.first_stage(&weak);
+        let rpn = StageViews {
+            stage: STAGES[0],
+            activation: ClassActivation::Sigmoid,
+            scale: pairs.pair(&full.predictions, &half.predictions),
+            distill: ViewPair::new(full.joined(), without_graph(taught.joined())),
+        };
+
+        let filter = &settings.config.rpn.train_proposals;
+        let on_full = self.proposals(&full, &views.strong.sizes, filter).0;
+        let on_half = self.proposals(&half, &views.half.sizes, filter).0;
+        let rois = rois::joined(&on_full, &on_half, &views.strong.sizes);
+        let levels = self.roi_levels(&rois);
+        let halved_rois = rois.scaled(0.5);
+        let halved_levels = match settings.config.roi.pool.half_view_level {
+            HalfViewLevel::Shifted => self.roi_levels(&halved_rois),
+            HalfViewLevel::Same => levels.clone(),
+        };
+        let student = self.second_stage_on(&full, &rois, &levels);
+        let halved = self.second_stage_on(&half, &halved_rois, &halved_levels);
+        let taught = without_graph(teacher.second_stage_on(&taught, &rois, &levels));
+        let boxes_of = LikeliestClass::new(&taught);
+        let student = boxes_of.of(student);
+        let roi = StageViews {
+            stage: STAGES[1],
+            activation: ROI_ACTIVATION,
+            scale: ViewPair::new(student.clone(), boxes_of.of(halved)),
+            distill: ViewPair::new(student, boxes_of.of(taught)),
+        };
+        vec![rpn, roi]
+    }
+
+    fn detect(&self, images: &ImageBatch) -> Vec<Detections> {
+        let roi = &self.settings.config.roi;
+        let first = self.first_stage(images);
+        let rois = Rois::new(&self.propose(&first, &images.sizes));
+        if rois.is_empty() {
+            return vec![Detections::default(); images.len()];
+        }
+        let predictions = self.second_stage(&first, &rois);
+        roi.postprocess.detections(predictions, &rois, &roi.box_coder, &images.sizes)
+    }
+}
+
+/// A teacher's predictions, even of one that could take gradients.
+fn without_graph(predictions: Predictions) -> Predictions {
+    Predictions::new(predictions.class_logits.inner(), predictions.box_deltas.inner())
+}
+
+/// For each region the class whose box is compared.
+struct LikeliestClass {
+    /// `[K, 1, 4]`, an output's index, without autodiff.
+    outputs: Tensor<3, burn::tensor::Int>,
+}
+
+impl LikeliestClass {
+    /// The likeliest class of the teacher, background left out.
+    fn new(taught: &Predictions) -> Self {
+        let [_, k, outputs] = taught.class_logits.dims();
+        let classes = taught.class_logits.clone().slice([0..1, 0..k, 1..outputs]);
+        let outputs = classes.argmax(2).reshape([k, 1, 1]) + 1;
+        Self { outputs: outputs.expand([k, 1, 4]) }
+    }
+
+    /// The predictions with the deltas of these classes alone, `[1, K, 4]`.
+    fn of(&self, predictions: Predictions) -> Predictions {
+        let Predictions { class_logits, box_deltas } = predictions;
+        let [_, k, deltas] = box_deltas.dims();
+        let outputs = Tensor::from_data(self.outputs.to_data(), &box_deltas.device());
+        let chosen = box_deltas.reshape([k, deltas / 4, 4]).gather(1, outputs).reshape([1, k, 4]);
+        Predictions::new(class_logits, chosen)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,275 @@
+//! The grids of a dense head on an image and on its half-size view, and which anchors of the two pair.
+
+use sed_core::{
+    ImageSize, Predictions, ViewPair,
+    pyramid::{CellPairs, LevelPair, PairingError, PyramidLayout},
+};
+use thiserror::Error;
+
+use crate::anchors::{AnchorConfig, AnchorGenerator};
+
+/// Why a detector cannot compare an image with its half-size view.
+#[derive(Debug, Error, PartialEq)]
+pub enum ScaleViewsError {
+    /// A level without a partner, or none at all.
+    #[error("scale_levels: {levels:?}, but the levels with a partner on the half-size view are {paired:?}")]
+    Levels {
+        /// The levels of the configuration.
+        levels: Vec<usize>,
+        /// The levels it may name.
+        paired: Vec<usize>,
+    },
+    /// Two levels whose anchors do not correspond.
+    #[error(
+        "anchors: those of stride {coarse} are not twice those of stride {fine}, so an image and its half-size view \
+         do not compare; take the sizes of whole octaves without rounding"
+    )]
+    NotOctaves {
+        /// Stride on the full view.
+        coarse: usize,
+        /// Stride on the half view.
+        fine: usize,
+    },
+    /// A single map on which no anchor has a partner.
+    #[error("anchors: on a single map of stride {0} some size must be twice another, without rounding")]
+    NothingDoubles(usize),
+}
+
+/// Which anchors of an image belong to which of its half-size view: the anchor of the image is twice the
+/// other, and both see the same part of the scene.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ScalePairs {
+    /// Whole levels of a pyramid, of strides `2t` and `t`.
+    Levels(Vec<LevelPair>),
+    /// Anchors on a single map: of the image every second cell in both directions, and the sizes of which
+    /// the half is there too.
+    Map(CellPairs),
+}
+
+impl ScalePairs {
+    /// The paired predictions, from those on each level of the image and of the half-size view.
+    ///
+    /// # Panics
+    ///
+    /// If a level is missing.
+    pub fn pair(&self, full: &[Predictions], half: &[Predictions]) -> ViewPair {
+        match self {
+            Self::Levels(pairs) => {
+                let (student, other) =
+                    pairs.iter().map(|pair| (full[pair.full].clone(), half[pair.half].clone())).unzip();
+                ViewPair::new(Predictions::cat(student), Predictions::cat(other))
+            }
+            Self::Map(cells) => {
+                ViewPair::new(full[0].clone().select(&cells.full), half[0].clone().select(&cells.half))
+            }
+        }
+    }
+}
+
+/// The grids of a dense head.
+#[derive(Debug, Clone)]
+pub(crate) struct DenseGrids {
+    /// Strides of the head's levels, finest first.
+    strides: Vec<usize>,
+    /// Has one level more than the head with a finer level on the half view.
+    anchors: AnchorGenerator,
+    scale_levels: Option<Vec<usize>>,
+}
+
+impl DenseGrids {
+    /// The grids of levels of the given strides, finest first. With `finer_on_half` the half-size view has
+    /// a level of half the finest stride too; `scale_levels` names the levels to compare by the logarithm
+    /// of their stride, all that can be when absent.
+    pub fn new(
+        anchors: &AnchorConfig,
+        strides: Vec<usize>,
+        finer_on_half: bool,
+        scale_levels: Option<Vec<usize>>,
+    ) -> Self {
+        let generator = anchors.init(&strides);
+        let anchors = if finer_on_half { generator.with_finer_level() } else { generator };
+        Self { strides, anchors, scale_levels }
+    }
+
+    /// Whether the levels to compare have a partner.
+    ///
+    /// # Errors
+    ///
+    /// If not.
+    pub fn validate(&self) -> Result<(), ScaleViewsError> {
+        let paired: Vec<usize> = match self.single_map() {
+            Some(stride) => vec![level_number(stride)],
+            None => self.anchors.strides()[1..].iter().copied().map(level_number).collect(),
+        };
+        match &self.scale_levels {
+            Some(levels) if levels.is_empty() || levels.iter().any(|level| !paired.contains(level)) => {
+                Err(ScaleViewsError::Levels { levels: levels.clone(), paired })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// [`validate`](Self::validate), and whether anchors double as the comparison needs it.
+    ///
+    /// # Errors
+    ///
+    /// What stands in the way.
+    pub fn validate_for_views(&self) -> Result<(), ScaleViewsError> {
+        self.validate()?;
+        if let Some(stride) = self.single_map() {
+            let doubled = self.anchors.doubled(stride);
+            return if doubled.is_empty() { Err(ScaleViewsError::NothingDoubles(stride)) } else { Ok(()) };
+        }
+        match self.anchors.strides().windows(2).find(|pair| !self.anchors.doubles(pair[1], pair[0])) {
+            Some(pair) => Err(ScaleViewsError::NotOctaves { coarse: pair[1], fine: pair[0] }),
+            None => Ok(()),
+        }
+    }
+
+    /// The stride of the only map that both views have.
+    fn single_map(&self) -> Option<usize> {
+        match self.anchors.strides()[..] {
+            [stride] => Some(stride),
+            _ => None,
+        }
+    }
+
+    /// Sides of a batch are padded to multiples of this: the coarsest stride, and twice that on a single
+    /// map, whose half view has to fill its cells.
+    pub fn size_divisor(&self) -> usize {
+        let coarsest = self.strides.iter().copied().max().unwrap_or(1);
+        if self.single_map().is_some() { 2 * coarsest } else { coarsest }
+    }
+
+    /// The number of the finest level on the full view.
+    pub fn lowest_level(&self) -> usize {
+        level_number(self.strides[0])
+    }
+
+    /// The number of the finest level on the half-size view.
+    pub fn lowest_level_on_half(&self) -> usize {
+        level_number(self.anchors.strides()[0])
+    }
+
+    /// The grids over a batch of this size, padding to the divisor included.
+    pub fn layout(&self, batch: ImageSize) -> PyramidLayout {
+        self.over(&self.strides, batch, self.size_divisor())
+    }
+
+    /// The grids on a half-size view, padded to half the divisor, and which anchors of `full`, the layout of
+    /// the full view, pair with its anchors.
+    ///
+    /// # Panics
+    ///
+    /// If the grids or the anchors do not correspond: the half view is not of half the size, or the anchors
+    /// do not double (which [`validate_for_views`](Self::validate_for_views) tells beforehand).
+    pub fn half_layout(&self, full: &PyramidLayout, half: ImageSize) -> (PyramidLayout, ScalePairs) {
+        let half = self.over(&self.anchors.strides(), half, self.size_divisor() / 2);
+        let refused = |error: PairingError| -> ! {
+            panic!("a view and its half: {error} (full view {full:?}, half view {half:?})")
+        };
+        if let Some(stride) = self.single_map() {
+            let doubled = self.anchors.doubled(stride);
+            return match full.levels[0].pair_with_half_map(&half.levels[0], &doubled) {
+                Ok(cells) => (half, ScalePairs::Map(cells)),
+                Err(error) => refused(error),
+            };
+        }
+        let mut pairs = full.pair_with_half(&half).unwrap_or_else(|error| refused(error));
+        if let Some(levels) = &self.scale_levels {
+            pairs.retain(|pair| levels.contains(&level_number(full.levels[pair.full].stride)));
+        }
+        for pair in &pairs {
+            let (coarse, fine) = (full.levels[pair.full].stride, half.levels[pair.half].stride);
+            assert!(
+                self.anchors.doubles(coarse, fine),
+                "the anchors of stride {coarse} are not twice those of stride {fine}"
+            );
+        }
+        (half, ScalePairs::Levels(pairs))
+    }
+
+    /// The anchors of a layout, `[x1, y1, x2, y2]`.
+    pub fn anchors(&self, layout: &PyramidLayout) -> Vec<[f32; 4]> {
+        self.anchors.grid(layout)
+    }
+
+    fn over(&self, strides: &[usize], batch: ImageSize, divisor: usize) -> PyramidLayout {
+        let padded =
+            ImageSize::new(batch.height.next_multiple_of(divisor), batch.width.next_multiple_of(divisor));
+        PyramidLayout::over(padded, strides, self.anchors.anchors_per_cell())
+    }
+}
+
+/// Level `l` has stride `2^l`.
+fn level_number(stride: usize) -> usize {
+    stride.ilog2() as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn octaves(levels: usize, strides: &[usize]) -> DenseGrids {
+        DenseGrids::new(&AnchorConfig::octaves(8.0, levels, 2, &[0.5, 1.0]), strides.to_vec(), false, None)
+    }
+
+    /// All sizes on one map, from 8 to 64.
+    fn single(sizes: &[f32]) -> DenseGrids {
+        let config = AnchorConfig { sizes: vec![sizes.to_vec()], ratios: vec![0.5, 1.0], rounding: false };
+        DenseGrids::new(&config, vec![16], false, None)
+    }
+
+    #[test]
+    fn on_a_single_map_each_paired_anchor_is_twice_its_partner() {
+        let grids = single(&[8.0, 16.0, 20.0, 32.0, 64.0]);
+        assert_eq!((grids.size_divisor(), grids.validate_for_views()), (32, Ok(())));
+        for (height, width) in [(32, 32), (64, 128), (70, 250), (2, 34)] {
+            let size = ImageSize::new(height, width);
+            let full = grids.layout(size);
+            let (half, pairs) = grids.half_layout(&full, size.halved());
+            let ScalePairs::Map(cells) = pairs else { panic!("{pairs:?}") };
+            // 8 → 16, 16 → 32, 32 → 64 for each of two ratios, in each cell of the half view.
+            assert_eq!(cells.full.len(), 6 * half.levels[0].height * half.levels[0].width);
+            let (of_full, of_half) = (grids.anchors(&full), grids.anchors(&half));
+            for (f, h) in cells.full.iter().zip(&cells.half) {
+                assert_eq!(of_full[*f], of_half[*h].map(|v| 2.0 * v));
+            }
+        }
+    }
+
+    #[test]
+    fn a_level_below_a_single_map_makes_it_a_pyramid_on_the_half_view() {
+        let config = AnchorConfig { sizes: vec![vec![8.0, 20.0]], ratios: vec![1.0], rounding: false };
+        let grids = DenseGrids::new(&config, vec![16], true, None);
+        assert_eq!((grids.lowest_level(), grids.lowest_level_on_half(), grids.size_divisor()), (4, 3, 16));
+        let size = ImageSize::new(32, 48);
+        let (_, pairs) = grids.half_layout(&grids.layout(size), size.halved());
+        assert_eq!(pairs, ScalePairs::Levels(vec![LevelPair { full: 0, half: 0 }]));
+    }
+
+    #[test]
+    fn what_cannot_be_compared_is_named() {
+        assert_eq!(single(&[8.0, 12.0]).validate_for_views(), Err(ScaleViewsError::NothingDoubles(16)));
+        let levels =
+            |levels: &[usize]| DenseGrids { scale_levels: Some(levels.to_vec()), ..octaves(3, &[8, 16, 32]) };
+        assert_eq!(levels(&[5]).validate_for_views(), Ok(()));
+        let wrong =
+            |levels: &[usize]| ScaleViewsError::Levels { levels: levels.to_vec(), paired: vec![4, 5] };
+        assert_eq!(levels(&[3]).validate(), Err(wrong(&[3])));
+        assert_eq!(levels(&[]).validate(), Err(wrong(&[])));
+        let rounded = DenseGrids::new(&AnchorConfig::torchvision(), vec![8, 16, 32, 64, 128], false, None);
+        assert!(matches!(rounded.validate_for_views(), Err(ScaleViewsError::NotOctaves { .. })));
+    }
+
+    #[test]
+    fn the_levels_to_compare_can_be_chosen() {
+        let mut grids = octaves(3, &[8, 16, 32]);
+        let size = ImageSize::new(64, 64);
+        let pairs = |grids: &DenseGrids| grids.half_layout(&grids.layout(size), size.halved()).1;
+        let pair = |full, half| LevelPair { full, half };
+        assert_eq!(pairs(&grids), ScalePairs::Levels(vec![pair(1, 0), pair(2, 1)]));
+        grids.scale_levels = Some(vec![5]);
+        assert_eq!(pairs(&grids), ScalePairs::Levels(vec![pair(2, 1)]));
+    }
+}

@@ -1,0 +1,114 @@
+//! What the training examples train with, before a TOML file and `--set` change it.
+
+use anyhow::Result;
+use sed::{
+    core::objective::ObjectiveConfig,
+    models::backbone::ResNetConfig,
+    train::{
+        data::{AugmentConfig, StrongConfig, scenes::SceneConfig},
+        train::{OptimizerConfig, ScheduleConfig, TeacherConfig, TrainConfig},
+    },
+};
+
+use super::{
+    args::{Args, Backbone},
+    settings::{LoaderSettings, Settings},
+};
+
+/// What the generated scenes are trained with, where it differs from data of your own.
+pub struct ScenesPreset {
+    /// Supervised steps before the teacher teaches.
+    pub burn_in: usize,
+    /// The weights of the losses.
+    pub objective: ObjectiveConfig,
+    /// Optimizer steps.
+    pub iterations: usize,
+}
+
+/// The settings that the arguments ask for, around a `model` of as yet unknown classes.
+pub fn settings<M>(args: &Args, model: M, scenes: ScenesPreset) -> Result<Settings<M>> {
+    let user = args.user_data()?.is_some();
+    let mut settings = Settings {
+        model,
+        train: small_schedule(),
+        augment: AugmentConfig {
+            image_size: if user { 256 } else { 64 },
+            strong: StrongConfig::small_images(),
+            ..AugmentConfig::default()
+        },
+        loader: LoaderSettings::default(),
+        scenes: (!user).then(SceneConfig::default),
+    };
+    if !user {
+        // The hue of an object hints at its class there: the augmentation must not hide it.
+        settings.augment.strong.hue = 0.04;
+        settings.augment.strong.grey_probability = 0.05;
+        settings.train = settings.train.with_iterations(scenes.iterations);
+        settings.train.burn_in = scenes.burn_in;
+        settings.train.objective = scenes.objective;
+    }
+    if args.backbone != Backbone::Tiny {
+        // Deeper networks start from ImageNet weights and train at the published schedule.
+        settings.train = TrainConfig { batch_labeled: 4, batch_unlabeled: 4, ..TrainConfig::default() };
+        settings.augment = AugmentConfig { image_size: 512, ..AugmentConfig::default() };
+    }
+    if args.smoke {
+        settings.train = settings.train.with_iterations(8);
+        settings.scenes = Some(SceneConfig { train_images: 40, val_images: 8, ..SceneConfig::default() });
+    }
+    if let Some(iterations) = args.iterations {
+        settings.train = settings.train.with_iterations(iterations);
+    }
+    let train = &mut settings.train;
+    train.batch_labeled = args.batch_labeled.unwrap_or(train.batch_labeled);
+    train.batch_unlabeled = args.batch_unlabeled.unwrap_or(train.batch_unlabeled);
+    settings.augment.image_size = args.image_size.unwrap_or(settings.augment.image_size);
+    Ok(settings)
+}
+
+/// The residual network of `--backbone`; `None` for that of the tiny preset.
+pub fn body(backbone: Backbone) -> Option<ResNetConfig> {
+    let depth = match backbone {
+        Backbone::Tiny => return None,
+        Backbone::Resnet18 => 18,
+        Backbone::Resnet34 => 34,
+        Backbone::Resnet50 => 50,
+        Backbone::Resnet101 => 101,
+    };
+    Some(ResNetConfig::new(depth))
+}
+
+/// The weights of the losses for small images and networks trained from scratch.
+pub fn small_objective() -> ObjectiveConfig {
+    ObjectiveConfig {
+        scale_weight: 0.5,
+        distill_weight: 2.0,
+        // More costs AP75 where boxes are good, see docs/results.md.
+        box_weight: 0.1,
+        ..ObjectiveConfig::default()
+    }
+}
+
+/// A schedule for small images and networks trained from scratch: minutes on two cores.
+fn small_schedule() -> TrainConfig {
+    TrainConfig {
+        iterations: 5000,
+        evaluate_every: 1000,
+        batch_labeled: 4,
+        batch_unlabeled: 4,
+        // On hard data the teacher is poor for long, and a short burn-in lost, see docs/results.md.
+        burn_in: 2500,
+        ramp_up: 200,
+        optimizer: OptimizerConfig::Adamw { beta1: 0.9, beta2: 0.999, weight_decay: 1e-4 },
+        schedule: ScheduleConfig {
+            learning_rate: 2e-3,
+            warmup_iterations: 100,
+            milestones: vec![0.85],
+            ..ScheduleConfig::default()
+        },
+        // The longer the run, the slower the teacher may be.
+        teacher: TeacherConfig { decay: 0.99, ..TeacherConfig::default() },
+        objective: small_objective(),
+        ..TrainConfig::default()
+    }
+}
