@@ -1,5 +1,7 @@
 //! The flow of a training example, the same for every detector.
 
+use std::{panic::resume_unwind, thread};
+
 use anyhow::{Context, Result};
 use burn::tensor::Device;
 use sed::{
@@ -16,7 +18,7 @@ use sed::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    args::Args,
+    args::{Args, Backbone},
     data::Dataset,
     label, methods,
     report::Comparison,
@@ -64,6 +66,7 @@ pub fn compare<M: Model>(name: &str, args: &Args, preset: &Settings<M>) -> Resul
     dataset.write_manifest(&folder)?;
 
     let mut comparison = Comparison::new(&folder);
+    let mut runs = Vec::new();
     for method in methods(args) {
         // The same seed gives both methods the same first weights.
         device.seed(args.seed);
@@ -71,14 +74,33 @@ pub fn compare<M: Model>(name: &str, args: &Args, preset: &Settings<M>) -> Resul
         let config = TrainConfig { method, ..settings.train.clone() };
         let data = dataset.loaders(&config, &settings.augment, &settings.loader, args.seed)?;
         let path = comparison.start(method)?;
-        let outcome = train::train(detector, &data, &config, &device, label(method), Some(&path))?;
-
+        let device = device.clone();
+        runs.push(move || -> Result<_> {
+            let outcome = train::train(detector, &data, &config, &device, label(method), Some(&path))?;
+            Ok((method, path, outcome))
+        });
+    }
+    // One small network leaves a core idle; large ones would have to share the memory.
+    for run in in_order(runs, args.backbone == Backbone::Tiny) {
+        let (method, path, outcome) = run?;
         weights::save_safetensors(&outcome.student, &path.join("student.safetensors"))?;
         weights::save_safetensors(&outcome.teacher, &path.join("teacher.safetensors"))?;
         comparison.draw_predictions(&path, &outcome.teacher, &dataset, &settings.augment, &device)?;
         comparison.add(method, &outcome)?;
     }
     comparison.finish()
+}
+
+/// The results of `runs`, in their order; with `side_by_side` on a thread each.
+fn in_order<T: Send>(runs: Vec<impl FnOnce() -> T + Send>, side_by_side: bool) -> Vec<T> {
+    if !side_by_side {
+        return runs.into_iter().map(|run| run()).collect();
+    }
+    thread::scope(|scope| {
+        let handles: Vec<_> = runs.into_iter().map(|run| scope.spawn(run)).collect();
+        let joined = handles.into_iter().map(|handle| handle.join());
+        joined.map(|result| result.unwrap_or_else(|panic| resume_unwind(panic))).collect()
+    })
 }
 
 /// Starts from the file of `--weights`: a whole detector, a detector of other classes, or a

@@ -34,8 +34,11 @@ fn batch(iteration: usize, targets: Targets, unlabeled: bool) -> TrainBatch {
         labeled: images(0.0),
         targets: vec![targets],
         labeled_ids: vec![7],
-        unlabeled: unlabeled
-            .then(|| HostViews { weak: images(0.1), strong: images(0.3), keys: vec!["u".into()] }),
+        unlabeled: unlabeled.then(|| HostViews {
+            weak: images(0.1),
+            strong: images(0.3),
+            keys: vec!["u".into()],
+        }),
     }
 }
 
@@ -61,7 +64,8 @@ fn trains<D: Detector>(detector: D) {
     for iteration in 0..6 {
         let output = TrainStep::step(&model, batch(iteration, object(), true));
         let scalars = output.item.scalars.clone();
-        let supervised = stages.iter().flat_map(|stage| ["class", "box"].map(|term| format!("{stage}/{term}")));
+        let supervised =
+            stages.iter().flat_map(|stage| ["class", "box"].map(|term| format!("{stage}/{term}")));
         history.push(supervised.map(|name| scalars[&name]).sum::<f64>());
         if iteration > 0 {
             for stage in stages {

@@ -1,11 +1,11 @@
-//! RetinaNet on Burn, ready for Scale-Equivalent Distillation.
+//! RetinaNet and Faster R-CNN on Burn, ready for Scale-Equivalent Distillation.
 //!
-//! - [`retinanet`]: the detector; `RetinaNetConfig::tiny` trains on two processor cores,
-//!   `RetinaNetConfig::resnet50` has the usual size.
+//! - [`retinanet`], [`faster_rcnn`]: the detectors, of one stage and of two; their presets `tiny` train on two
+//!   processor cores, `resnet50` have the usual size.
 //! - [`backbone`]: residual networks and the feature pyramid.
-//! - [`anchors`], [`box_coder`], [`matcher`], [`preprocess`]: what lies between images and losses.
+//! - [`anchors`], [`grids`], [`box_coder`], [`matcher`], [`preprocess`]: what lies between images and losses.
 //! - [`weights`]: torchvision state dicts, read and written.
-//! - [`layers`], [`ops`]: norms, and the convolution with its faster kernel for the flex backend.
+//! - [`layers`], [`ops`]: norms and towers; convolution, group norm and RoIAlign, with faster kernels for the flex backend.
 
 #![warn(missing_docs)]
 

@@ -8,9 +8,13 @@
 ///
 /// - FPN: `inner_blocks.2.weight` became `inner_blocks.2.0.weight`, `layer_blocks` alike, since
 ///   each block is now a sequence of a convolution and, optionally, its normalisation.
+/// - The region proposal network: its one convolution `rpn.head.conv` became the sequence `rpn.head.conv.0.0`.
 /// - RetinaNet's heads: the sequence `conv.0`, (ReLU), `conv.2`, … became `conv.0.0`, `conv.1.0`, ….
 pub(super) fn current(key: &str) -> String {
     let parts: Vec<&str> = key.split('.').collect();
+    if let [.., "rpn", "head", "conv", name @ ("weight" | "bias")] = parts.as_slice() {
+        return format!("{}.0.0.{name}", &key[..key.len() - name.len() - 1]);
+    }
     let [head @ .., list, index, name @ ("weight" | "bias")] = parts.as_slice() else {
         return key.to_owned();
     };
@@ -40,6 +44,8 @@ mod tests {
             ("backbone.fpn.inner_blocks.2.weight", "backbone.fpn.inner_blocks.2.0.weight"),
             ("fpn.layer_blocks.0.bias", "fpn.layer_blocks.0.0.bias"),
             ("inner_blocks.1.weight", "inner_blocks.1.0.weight"),
+            ("rpn.head.conv.weight", "rpn.head.conv.0.0.weight"),
+            ("model.rpn.head.conv.bias", "model.rpn.head.conv.0.0.bias"),
             ("head.classification_head.conv.0.weight", "head.classification_head.conv.0.0.weight"),
             ("head.regression_head.conv.6.bias", "head.regression_head.conv.3.0.bias"),
         ] {
@@ -54,6 +60,8 @@ mod tests {
             "head.classification_head.conv.0.0.weight",
             "head.classification_head.conv.3.1.bias",
             "head.classification_head.cls_logits.weight",
+            "rpn.head.conv.0.0.weight",
+            "rpn.head.bbox_pred.weight",
             "backbone.fpn.extra_blocks.p6.weight",
             "backbone.body.layer1.0.downsample.0.weight",
             "conv1.weight",

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     io::IsTerminal,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, LazyLock, Mutex, MutexGuard},
     time::{Duration, Instant},
 };
 
@@ -18,10 +18,13 @@ use burn::train::{
         EvaluationName, MetricState, MetricsRenderer, MetricsRendererEvaluation, MetricsRendererTraining,
     },
 };
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::step::Failure;
 use crate::report::ScalarLog;
+
+/// The bars of all runs of the program, each on its own line.
+static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
 /// Named numbers of one iteration.
 pub(super) type Row = BTreeMap<String, f64>;
@@ -49,8 +52,8 @@ impl Monitor {
     /// A monitor of a run of `total` iterations; the log is absent for a run without a folder.
     pub(super) fn new(label: &str, total: usize, log: Option<ScalarLog>, failure: Failure) -> Self {
         let plain = !std::io::stderr().is_terminal();
-        let target = if plain { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-        let bar = ProgressBar::with_draw_target(Some(total as u64), target);
+        let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::hidden());
+        let bar = if plain { bar } else { BARS.add(bar) };
         let template = "{prefix} [{bar:30}] {pos}/{len} {per_sec} ETA {eta}  {wide_msg}";
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));
