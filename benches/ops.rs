@@ -6,17 +6,30 @@ use std::{hint::black_box, time::Instant};
 
 use burn::{
     nn::GroupNormConfig,
-    tensor::{Device, Distribution, Tensor, activation::relu, module, ops::ConvOptions},
+    tensor::{
+        Device, Distribution, Tensor, TensorData,
+        activation::relu,
+        module,
+        ops::{ConvOptions, GridSampleOptions, GridSamplePaddingMode, InterpolateMode},
+    },
 };
-use sed_models::ops::{conv2d::conv2d, group_norm::group_norm_relu};
+use sed_models::ops::{conv2d::conv2d, group_norm::group_norm_relu, roi_align::RoiAlign};
 
 const REPEATS: usize = 40;
+
+/// Of RoIAlign, where one run takes seconds.
+const ROI_REPEATS: usize = 3;
 
 type Operation<'a> = &'a dyn Fn(&[Tensor<4>], &[Tensor<1>]) -> Tensor<4>;
 
 /// Least milliseconds of forward, and of forward with backward, of two functions that compute the same. They
 /// alternate, so that what else the machine does falls on both.
-fn compare(inputs: &[Tensor<4>], parameters: &[Tensor<1>], functions: [Operation; 2]) -> [[f64; 2]; 2] {
+fn compare(
+    repeats: usize,
+    inputs: &[Tensor<4>],
+    parameters: &[Tensor<1>],
+    functions: [Operation; 2],
+) -> [[f64; 2]; 2] {
     let copies = |tracked: bool| -> (Vec<Tensor<4>>, Vec<Tensor<1>>) {
         fn track<const D: usize>(t: &Tensor<D>, tracked: bool) -> Tensor<D> {
             if tracked { Tensor::from_inner(t.clone()).require_grad() } else { t.clone() }
@@ -25,7 +38,7 @@ fn compare(inputs: &[Tensor<4>], parameters: &[Tensor<1>], functions: [Operation
         (inputs, parameters.iter().map(|t| track(t, tracked)).collect())
     };
     let mut best = [[f64::INFINITY; 2]; 2];
-    for _ in 0..REPEATS {
+    for _ in 0..repeats {
         for (index, function) in functions.iter().enumerate() {
             for (pass, best) in best.iter_mut().enumerate() {
                 // Twice: the first finds the memory allocator as the other function has left it.
@@ -81,7 +94,8 @@ fn convolutions(device: &Device) {
         let own = |x: &[Tensor<4>], b: &[Tensor<1>]| {
             conv2d(x[0].clone(), x[1].clone(), Some(b[0].clone()), stride, padding)
         };
-        let best = compare(&[random(input, device), weight], &[random([out], device)], [&burn, &own]);
+        let inputs = [random(input, device), weight];
+        let best = compare(REPEATS, &inputs, &[random([out], device)], [&burn, &own]);
         row(&format!("{}→{out}, {kernel}×{kernel}, stride {stride}", input[1]), input, best);
     }
 }
@@ -100,9 +114,56 @@ fn group_norms(device: &Device) {
             group_norm_relu(x[0].clone(), p[0].clone(), p[1].clone(), groups, 1e-5)
         };
         let parameters = [random([input[1]], device), random([input[1]], device)];
-        let best = compare(&[random(input, device)], &parameters, [&burn, &own]);
+        let best = compare(REPEATS, &[random(input, device)], &parameters, [&burn, &own]);
         row(&format!("{groups} groups and ReLU"), input, best);
     }
+}
+
+/// Beside Burn's grid sampling at all samples of all bins, and the mean of each bin's samples.
+fn roi_aligns(device: &Device) {
+    let input = [1, 256, 128, 128];
+    let (count, scale) = (512, 0.25);
+    let options = RoiAlign { output_size: 7, sampling_ratio: 2, aligned: false };
+    // 32 to 224 pixels wide and high, anywhere in an image of 512 pixels.
+    let boxes: Vec<[f32; 4]> = (0..count)
+        .map(|k| {
+            let [w, h] = [k * 37 % 193, k * 53 % 193].map(|side| 32.0 + side as f32);
+            let [x, y] = [(k * 71 % 512, w), (k * 149 % 512, h)]
+                .map(|(part, side)| part as f32 / 512.0 * (512.0 - side));
+            [x, y, x + w, y + h]
+        })
+        .collect();
+    let side = options.output_size * options.sampling_ratio;
+    let position = |start: f32, end: f32, sample: usize| {
+        let part = (sample as f32 + 0.5) / side as f32;
+        // Elements 0 to 127 lie at −1 to 1.
+        2.0 * scale * (start + part * (end - start)) / 127.0 - 1.0
+    };
+    let samples = boxes.iter().flat_map(|[x1, y1, x2, y2]| {
+        (0..side * side).flat_map(move |i| [position(*x1, *x2, i % side), position(*y1, *y2, i / side)])
+    });
+    let grid = TensorData::new(samples.collect::<Vec<_>>(), [1, count * side, side, 2]);
+    let grid = Tensor::<4>::from_data(grid, device);
+    let burn = |x: &[Tensor<4>], _: &[Tensor<1>]| {
+        let bilinear = GridSampleOptions::new(InterpolateMode::Bilinear)
+            .with_padding_mode(GridSamplePaddingMode::Border)
+            .with_align_corners(true);
+        let grid = if x[0].is_require_grad() { Tensor::from_inner(grid.clone()) } else { grid.clone() };
+        let samples = x[0].clone().grid_sample_2d(grid, bilinear);
+        let (bins, ratio) = (options.output_size, options.sampling_ratio);
+        let means = samples
+            .reshape([input[1] * count * bins, ratio, bins, ratio])
+            .mean_dim(3)
+            .mean_dim(1)
+            .reshape([input[1], count, bins, bins]);
+        means.swap_dims(0, 1)
+    };
+    let images = vec![0; count];
+    let own = |x: &[Tensor<4>], _: &[Tensor<1>]| options.forward(x[0].clone(), &boxes, &images, scale);
+    let features = [random(input, device)];
+    let difference = (burn(&features, &[]) - own(&features, &[])).abs().max().into_scalar::<f32>();
+    assert!(difference < 1e-3, "RoIAlign and grid sampling differ by {difference}");
+    row("512 boxes, 7×7 bins of 2×2", input, compare(ROI_REPEATS, &features, &[], [&burn, &own]));
 }
 
 fn main() {
@@ -111,4 +172,5 @@ fn main() {
     println!("|---|---|---|---|---|---|---|---|");
     convolutions(&device);
     group_norms(&device);
+    roi_aligns(&device);
 }

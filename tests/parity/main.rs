@@ -12,6 +12,7 @@ mod images;
 mod layers;
 mod losses;
 mod retinanet;
+mod roi_align;
 mod weights;
 
 /// The gradients of whole networks, with some million ReLUs: a unit whose input is within a rounding

@@ -72,12 +72,12 @@ impl RoiPostProcess {
             let mut found = Detections::default();
             for r in (0..k).filter(|&r| rois.images[r] == i) {
                 let scores = softmax(&logits[r * outputs..(r + 1) * outputs]);
-                for class in 1..outputs {
-                    if scores[class] > self.score_threshold {
-                        let start = (r * outputs + class) * 4;
+                for (output, &score) in scores.iter().enumerate().skip(1) {
+                    if score > self.score_threshold {
+                        let start = (r * outputs + output) * 4;
                         let delta = std::array::from_fn(|d| deltas[start + d]);
                         let decoded = coder.decode(delta, rois.boxes[r]);
-                        self.push(&mut found, decoded, scores[class], class - 1, sizes[i]);
+                        self.push(&mut found, decoded, score, output - 1, sizes[i]);
                     }
                 }
             }
@@ -147,21 +147,15 @@ mod tests {
             assert!((score - expected).abs() < 1e-6);
         }
         assert!(found[1].is_empty(), "below the threshold");
-        let count = |post| detections(post, PROBABILITIES, [[0.0; 12]; 3]).map_len();
+        let count = |post| lengths(&detections(post, PROBABILITIES, [[0.0; 12]; 3]));
         assert_eq!(count(RoiPostProcess { nms_threshold: 1.0, ..post }), [4, 0]);
         assert_eq!(count(RoiPostProcess { max_detections: 1, ..post }), [1, 0]);
         assert_eq!(count(RoiPostProcess { score_threshold: 0.02, ..post }), [2, 1]);
         assert_eq!(count(RoiPostProcess { min_size: 9.0, ..post }), [2, 0]);
     }
 
-    trait Lengths {
-        fn map_len(&self) -> Vec<usize>;
-    }
-
-    impl Lengths for Vec<Detections> {
-        fn map_len(&self) -> Vec<usize> {
-            self.iter().map(Detections::len).collect()
-        }
+    fn lengths(found: &[Detections]) -> Vec<usize> {
+        found.iter().map(Detections::len).collect()
     }
 
     #[test]
@@ -181,8 +175,8 @@ mod tests {
     #[test]
     fn broken_numbers_give_nothing() {
         let post = RoiPostProcess::default();
-        assert_eq!(detections(post, [[f32::NAN; 3]; 3], [[0.0; 12]; 3]).map_len(), [0, 0]);
-        assert_eq!(detections(post, PROBABILITIES, [[f32::NAN; 12]; 3]).map_len(), [0, 0]);
+        assert_eq!(lengths(&detections(post, [[f32::NAN; 3]; 3], [[0.0; 12]; 3])), [0, 0]);
+        assert_eq!(lengths(&detections(post, PROBABILITIES, [[f32::NAN; 12]; 3])), [0, 0]);
     }
 
     #[test]

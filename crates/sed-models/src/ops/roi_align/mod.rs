@@ -27,10 +27,10 @@ use taps::{Map, Taps};
 ///
 /// `y[k, c, i, j] = 1/r² · Σ_{u,v} f_c(y₀ + (i + (u + ½)/r)·h/S, x₀ + (j + (v + ½)/r)·w/S)`
 ///
-/// where `(x₀, y₀) = scale · (x1, y1)`, `(w, h) = scale · (x2 − x1, y2 − y1)`, and `f_c` interpolates channel c of the
-/// box's image, whose elements lie at whole numbers. A coordinate in `[−1, 0]` counts as 0, one in `[H − 1, H]` (or
-/// `[W − 1, W]`) as the last; a sample beyond is 0, and so is every sample of a box with a coordinate that is not
-/// finite.
+/// for u and v from 0 to r − 1, where `(x₀, y₀) = scale · (x1, y1)`, `(w, h) = scale · (x2 − x1, y2 − y1)`, and
+/// `f_c(y, x)` interpolates channel c of the box's image, whose elements lie at whole numbers. A coordinate in `[−1, 0]`
+/// counts as 0, one in `[H − 1, H]` (or `[W − 1, W]`) as the last; a sample beyond is 0, and so is every sample of a
+/// box with a coordinate that is not finite.
 ///
 /// The gradient flows to the features, not to the boxes.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

@@ -65,9 +65,10 @@ impl AxisTaps {
         let bin = extent / output_size as f64;
         for i in 0..output_size {
             let first = self.taps.len();
+            // Rounded as torchvision rounds, since a sample may lie exactly on the border.
             for sample in 0..sampling_ratio {
-                let part = (sample as f64 + 0.5) / sampling_ratio as f64;
-                self.push_sample(first, start + (i as f64 + part) * bin, len, 1.0 / sampling_ratio as f64);
+                let position = start + i as f64 * bin + (sample as f64 + 0.5) * bin / sampling_ratio as f64;
+                self.push_sample(first, position, len, 1.0 / sampling_ratio as f64);
             }
             self.ends.push(self.taps.len());
         }

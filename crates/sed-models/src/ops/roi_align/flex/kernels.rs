@@ -36,8 +36,8 @@ fn by_image(taps: &Taps, images: usize) -> Vec<ImageBoxes> {
         let entry = &mut result[*image];
         entry.boxes.push(k);
         for tap in (k * taps.bins..(k + 1) * taps.bins).flat_map(|bin| taps.rows.bin(bin)) {
-            let rows = &mut entry.rows;
-            *rows = if rows.is_empty() {
+            let rows = &entry.rows;
+            entry.rows = if rows.is_empty() {
                 tap.index..tap.index + 1
             } else {
                 rows.start.min(tap.index)..rows.end.max(tap.index + 1)
@@ -178,5 +178,34 @@ fn separate(elements: &[Element], planes: &mut [f32], plane: usize, start: usize
             let target = &mut plane[start + block * BLOCK..];
             elements.iter().zip(target).for_each(|(element, value)| *value = element[lane]);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::roi_align::RoiAlign;
+
+    #[test]
+    fn results_do_not_depend_on_the_number_of_threads() {
+        let values = |len: usize, period: usize| -> Vec<f32> {
+            (0..len).map(|i| (i * 7919 % period) as f32 / period as f32 - 0.4).collect()
+        };
+        let shape = [3, 40, 20, 30];
+        let boxes: Vec<[f32; 4]> = (0..30u8).map(f32::from).map(|k| [k - 4.0, k / 2.0, k + 5.0, k]).collect();
+        let images: Vec<usize> = (0..30).map(|k| k * k % 2).collect();
+        let taps = RoiAlign::default().taps(shape, &boxes, &images, 1.0);
+        let features = values(shape.iter().product(), 1009);
+        let output_grad = values(30 * 40 * 49, 1013);
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a thread pool");
+            pool.install(|| (forward(&features, shape, &taps), backward(&output_grad, shape, &taps)))
+        };
+        let (one, several) = (run(1), run(5));
+        assert!(one.0 == several.0 && one.1 == several.1);
+        // Image 2 has no boxes.
+        let plane = shape[1] * shape[2] * shape[3];
+        assert!(one.1[..2 * plane].iter().any(|value| *value != 0.0));
+        assert!(one.1[2 * plane..].iter().all(|value| *value == 0.0));
     }
 }
