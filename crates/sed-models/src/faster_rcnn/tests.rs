@@ -214,10 +214,10 @@ fn views_are_compared_on_the_proposals_of_both_sizes() {
 #[test]
 fn the_level_of_the_half_view_is_an_option() {
     let device = Device::default();
-    device.seed(5);
     let mut config = small();
-    // Boxes of 16 px and more lie above the lowest level.
-    config.roi.pool.canonical_size = 32.0;
+    // Enough proposals for all anchor sizes; boxes of 16 px and more lie above the lowest level.
+    config.rpn.train_proposals.max_proposals = 200;
+    config.roi.pool.canonical_size = 16.0;
     let shifted = config.init(&device).unwrap();
     let mut same = shifted.clone();
     same.settings.config.roi.pool.half_view_level = HalfViewLevel::Same;
