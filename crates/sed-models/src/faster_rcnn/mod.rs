@@ -13,7 +13,7 @@ mod sampler;
 
 use burn::{
     module::Module,
-    tensor::{Device, Tensor},
+    tensor::{Device, Int, Tensor},
 };
 use sed_core::{
     ClassActivation, DetectionLoss, Detections, Detector, ImageBatch, ImageSize, Predictions, StageViews,
@@ -272,7 +272,7 @@ fn without_graph(predictions: Predictions) -> Predictions {
 /// For each region the class whose box is compared.
 struct LikeliestClass {
     /// `[K, 1, 4]`, an output's index, without autodiff.
-    outputs: Tensor<3, burn::tensor::Int>,
+    outputs: Tensor<3, Int>,
 }
 
 impl LikeliestClass {
@@ -288,8 +288,8 @@ impl LikeliestClass {
     fn of(&self, predictions: Predictions) -> Predictions {
         let Predictions { class_logits, box_deltas } = predictions;
         let [_, k, deltas] = box_deltas.dims();
-        let outputs = Tensor::from_data(self.outputs.to_data(), &box_deltas.device());
-        let chosen = box_deltas.reshape([k, deltas / 4, 4]).gather(1, outputs).reshape([1, k, 4]);
+        let chosen = box_deltas.reshape([k, deltas / 4, 4]).gather(1, self.outputs.clone());
+        let chosen = chosen.reshape([1, k, 4]);
         Predictions::new(class_logits, chosen)
     }
 }

@@ -77,10 +77,14 @@ impl RoiLoss {
     ///
     /// # Panics
     ///
-    /// If the numbers of images differ.
+    /// If the numbers of images differ, or a target has not one label a box.
     pub fn sample(&self, proposals: Vec<Vec<[f32; 4]>>, targets: &[Targets]) -> RoiTargets {
         let (n, t) = (proposals.len(), targets.len());
         assert_eq!(n, t, "RoiLoss: proposals of {n} images, {t} targets");
+        for target in targets {
+            let (boxes, labels) = (target.boxes.len(), target.labels.len());
+            assert_eq!(boxes, labels, "RoiLoss: {boxes} boxes, {labels} labels");
+        }
         let images = for_each_image(n, |i| {
             let labeled = targets[i].boxes.iter().copied().filter(boxes::is_valid);
             let regions: Vec<[f32; 4]> = proposals[i].iter().copied().chain(labeled).collect();
@@ -251,6 +255,22 @@ mod tests {
         let base = RoiLoss::default();
         assert_close(&[value(RoiLoss { box_weight: 3.0, ..base })], &[3.0 * value(base)]);
         assert_close(&[value(RoiLoss { beta: 0.0, ..base }) - value(base)], &[8.0 / 18.0 / 3.0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "1 boxes, 0 labels")]
+    fn each_box_needs_a_label() {
+        RoiLoss::default().sample(vec![vec![]], &[Targets { labels: vec![], ..target() }]);
+    }
+
+    #[test]
+    #[should_panic(expected = "label 2 of 2 classes")]
+    fn a_label_must_be_a_class() {
+        let sampled = RoiLoss::default().sample(vec![vec![]], &[Targets { labels: vec![2], ..target() }]);
+        let device = Device::default();
+        let predictions =
+            Predictions::new(Tensor::zeros([1, 1, 3], &device), Tensor::ones([1, 1, 12], &device));
+        RoiLoss::default().forward(predictions, &sampled, &BoxCoder::default());
     }
 
     #[test]
