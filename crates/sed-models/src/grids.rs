@@ -1,5 +1,6 @@
 //! The grids of a dense head on an image and on its half-size view, and which anchors of the two pair.
 
+use burn::tensor::Tensor;
 use sed_core::{
     ImageSize, Predictions, ViewPair,
     pyramid::{CellPairs, LevelPair, PairingError, PyramidLayout},
@@ -47,20 +48,21 @@ pub enum ScalePairs {
 }
 
 impl ScalePairs {
-    /// The paired predictions, from those on each level of the image and of the half-size view.
+    /// The paired predictions, from those on each level of the image and of the half-size view; `half` is
+    /// asked for the levels that have a partner, and for no other.
     ///
     /// # Panics
     ///
     /// If a level is missing.
-    pub fn pair(&self, full: &[Predictions], half: &[Predictions]) -> ViewPair {
+    pub fn pair(&self, full: &[Predictions], half: impl Fn(usize) -> Predictions) -> ViewPair {
         match self {
             Self::Levels(pairs) => {
                 let (student, other) =
-                    pairs.iter().map(|pair| (full[pair.full].clone(), half[pair.half].clone())).unzip();
+                    pairs.iter().map(|pair| (full[pair.full].clone(), half(pair.half))).unzip();
                 ViewPair::new(Predictions::cat(student), Predictions::cat(other))
             }
             Self::Map(cells) => {
-                ViewPair::new(full[0].clone().select(&cells.full), half[0].clone().select(&cells.half))
+                ViewPair::new(full[0].clone().select(&cells.full), half(0).select(&cells.half))
             }
         }
     }
@@ -198,6 +200,19 @@ impl DenseGrids {
         let padded =
             ImageSize::new(batch.height.next_multiple_of(divisor), batch.width.next_multiple_of(divisor));
         PyramidLayout::over(padded, strides, self.anchors.anchors_per_cell())
+    }
+}
+
+/// Panics where a level `[N, C, H, W]` has another size than its grid.
+pub(crate) fn check_grids(levels: &[Tensor<4>], layout: &PyramidLayout) {
+    for (level, grid) in levels.iter().zip(&layout.levels) {
+        let [_, _, height, width] = level.dims();
+        assert_eq!(
+            [height, width],
+            [grid.height, grid.width],
+            "features of another size than the grid of stride {}",
+            grid.stride
+        );
     }
 }
 

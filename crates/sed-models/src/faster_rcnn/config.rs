@@ -123,7 +123,7 @@ impl FasterRcnnConfig {
         Self { rpn: RpnConfig { anchors, train_proposals, ..base.rpn }, ..base }
     }
 
-    /// A detector of about 0.8 M parameters for images of about 64 to 128 px on a few processor cores, to be trained
+    /// A detector of less than a million parameters for images of about 64 to 128 px on a few processor cores, to be trained
     /// from nothing: ResNet-18 at a quarter of its width, group norm, P2 to P5, two square anchors a cell from
     /// 8 to 90 px, at most 60 proposals an image.
     pub fn tiny(num_classes: usize) -> Self {

@@ -33,7 +33,7 @@ pub use sampler::{Sample, Sampler};
 
 use crate::{
     backbone::ResNetFpn,
-    grids::DenseGrids,
+    grids::{DenseGrids, check_grids},
     host::{self, for_each_image},
 };
 
@@ -79,15 +79,10 @@ pub struct FirstStage {
     pub features: Vec<Tensor<4>>,
     /// The predictions on each level.
     pub predictions: Vec<Predictions>,
+    /// Those of all levels, in the order of the anchors.
+    pub joined: Predictions,
     layout: PyramidLayout,
     anchors: Vec<[f32; 4]>,
-}
-
-impl FirstStage {
-    /// The predictions on all levels, in the order of the anchors.
-    fn joined(&self) -> Predictions {
-        Predictions::cat(self.predictions.clone())
-    }
 }
 
 impl FasterRcnn {
@@ -114,18 +109,11 @@ impl FasterRcnn {
 
     fn first_stage_on(&self, images: &ImageBatch, layout: PyramidLayout, divisor: usize) -> FirstStage {
         let features = self.backbone.forward(self.settings.config.preprocess.forward(images, divisor));
-        for (level, grid) in features.iter().zip(&layout.levels) {
-            let [_, _, height, width] = level.dims();
-            assert_eq!(
-                [height, width],
-                [grid.height, grid.width],
-                "FasterRcnn: features of another size than the grid of stride {}",
-                grid.stride
-            );
-        }
-        let predictions = features.iter().map(|level| self.rpn.forward(level.clone())).collect();
+        check_grids(&features, &layout);
+        let predictions: Vec<_> = features.iter().map(|level| self.rpn.forward(level.clone())).collect();
+        let joined = Predictions::cat(predictions.clone());
         let anchors = self.settings.grids.anchors(&layout);
-        FirstStage { features, predictions, layout, anchors }
+        FirstStage { features, predictions, joined, layout, anchors }
     }
 
     /// The proposals of each image, best first, and a seed that depends on the image's logits;
@@ -137,7 +125,7 @@ impl FasterRcnn {
         filter: &ProposalFilter,
     ) -> (Vec<Vec<[f32; 4]>>, Vec<u64>) {
         let a = first.anchors.len();
-        let Predictions { class_logits, box_deltas } = first.joined();
+        let Predictions { class_logits, box_deltas } = first.joined.clone();
         let (logits, deltas) = (host::read(class_logits), host::read(box_deltas));
         let coder = &self.settings.config.rpn.box_coder;
         for_each_image(sizes.len(), |i| {
@@ -201,7 +189,8 @@ impl Detector for FasterRcnn {
         let FasterRcnnConfig { rpn, roi, .. } = &self.settings.config;
         let first = self.first_stage(images);
         let (proposals, seeds) = self.proposals(&first, &images.sizes, &rpn.train_proposals);
-        let rpn_loss = rpn.loss.forward(first.joined(), &first.anchors, targets, &rpn.box_coder, &seeds);
+        let rpn_loss =
+            rpn.loss.forward(first.joined.clone(), &first.anchors, targets, &rpn.box_coder, &seeds);
 
         let sampled = roi.loss.sample(proposals, targets);
         let roi_loss = if sampled.rois.is_empty() {
@@ -224,8 +213,8 @@ impl Detector for FasterRcnn {
         let rpn = StageViews {
             stage: STAGES[0],
             activation: ClassActivation::Sigmoid,
-            scale: pairs.pair(&full.predictions, &half.predictions),
-            distill: ViewPair::new(full.joined(), without_graph(taught.joined())),
+            scale: pairs.pair(&full.predictions, |level| half.predictions[level].clone()),
+            distill: ViewPair::new(full.joined.clone(), without_graph(taught.joined.clone())),
         };
 
         let filter = &settings.config.rpn.train_proposals;

@@ -162,7 +162,7 @@ fn features_have_the_size_of_the_grid() {
     for [h, w] in [[64, 128], [40, 72], [1, 1]] {
         let first = model.first_stage(&images([2, h, w], &device));
         let anchors = model.layout(ImageSize::new(h, w)).num_anchors();
-        assert_eq!(first.joined().num_anchors(), anchors);
+        assert_eq!(first.joined.num_anchors(), anchors);
     }
 }
 

@@ -22,7 +22,7 @@ pub use postprocess::{AnchorGrid, PostProcess};
 use crate::{
     backbone::{FpnConfig, ResNetFpn, ResNetFpnConfig},
     box_coder::BoxCoder,
-    grids::{DenseGrids, ScalePairs},
+    grids::{DenseGrids, ScalePairs, check_grids},
     matcher::Matcher,
     preprocess::Preprocess,
 };
@@ -113,27 +113,16 @@ impl RetinaNet {
     pub fn forward(&self, images: &ImageBatch) -> Vec<Predictions> {
         let pixels = self.settings.preprocess.forward(images, self.size_divisor());
         let features = self.backbone.forward_from(pixels, self.settings.grids.lowest_level());
-        self.predict(features, &self.layout(images.padded_size()))
+        check_grids(&features, &self.layout(images.padded_size()));
+        features.into_iter().map(|level| self.head.forward(level)).collect()
     }
 
-    /// The predictions on all levels of a half-size view.
-    fn forward_half(&self, images: &ImageBatch, layout: &PyramidLayout) -> Vec<Predictions> {
+    /// The levels of the pyramid over a half-size view.
+    fn half_features(&self, images: &ImageBatch, layout: &PyramidLayout) -> Vec<Tensor<4>> {
         let pixels = self.settings.preprocess.forward(images, self.size_divisor() / 2);
         let features = self.backbone.forward_from(pixels, self.settings.grids.lowest_level_on_half());
-        self.predict(features, layout)
-    }
-
-    fn predict(&self, features: Vec<Tensor<4>>, layout: &PyramidLayout) -> Vec<Predictions> {
-        for (level, grid) in features.iter().zip(&layout.levels) {
-            let [_, _, height, width] = level.dims();
-            assert_eq!(
-                [height, width],
-                [grid.height, grid.width],
-                "RetinaNet: features of another size than the grid of stride {}",
-                grid.stride
-            );
-        }
-        features.into_iter().map(|level| self.head.forward(level)).collect()
+        check_grids(&features, layout);
+        features
     }
 }
 
@@ -163,7 +152,7 @@ impl Detector for RetinaNet {
         let full = self.layout(views.strong.padded_size());
         let (half, pairs) = self.half_layout(&full, views.half.padded_size());
         let student = self.forward(&views.strong);
-        let halved = self.forward_half(&views.half, &half);
+        let halved = self.half_features(&views.half, &half);
         // Without autodiff on the input a teacher made by `valid` builds no graph at all.
         let weak = ImageBatch::new(views.weak.pixels.clone().inner(), views.weak.sizes.clone());
         let taught = Predictions::cat(teacher.forward(&weak));
@@ -171,7 +160,7 @@ impl Detector for RetinaNet {
         vec![StageViews {
             stage: STAGES[0],
             activation: ClassActivation::Sigmoid,
-            scale: pairs.pair(&student, &halved),
+            scale: pairs.pair(&student, |level| self.head.forward(halved[level].clone())),
             distill: ViewPair::new(Predictions::cat(student), taught),
         }]
     }
