@@ -34,7 +34,7 @@ PHOTOS = ("loader/photos", 64)
 
 def build():
     """The executables of the benchmarks, by name."""
-    command = ["cargo", "bench", "--workspace", "--benches", "--no-run", "--message-format", "json"]
+    command = ["cargo", "bench", "--workspace", "--bench", "*", "--no-run", "--message-format", "json"]
     output = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True).stdout
     messages = (json.loads(line) for line in output.splitlines() if line.startswith("{"))
     artifacts = (m for m in messages if m["reason"] == "compiler-artifact" and m["executable"])

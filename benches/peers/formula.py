@@ -22,11 +22,14 @@ def formula(shape, first=0, low=0.0, high=1.0):
     return torch.from_numpy(low + (high - low) * values).reshape(shape).float()
 
 
-def boxes(count):
+def boxes(count, objects=200):
     """Boxes and scores, as benches/common/boxes.rs."""
-    part = formula((count, 5))
-    corner = part[:, :2] * 1000
-    return torch.cat([corner, corner + 10 + part[:, 2:4] * 100], 1), part[:, 4].contiguous()
+    base = formula((objects, 8))[torch.arange(count) % objects]
+    own = formula((count, 8), objects * 8)
+    off = 0.4 * (own[:, :4] - 0.5)
+    sides = 20 + 180 * base[:, 2:4]
+    corner = 1000 * base[:, :2] + sides * off[:, :2]
+    return torch.cat([corner, corner + sides * (1 + off[:, 2:])], 1), own[:, 4].contiguous()
 
 
 def data_folder():
