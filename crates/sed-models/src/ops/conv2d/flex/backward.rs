@@ -56,7 +56,9 @@ fn input_gradient_by_columns(output_grad: &[f32], weight: &[f32], geometry: &Geo
     let whole = geometry.out_plane() <= whole_columns;
     let groups: Vec<Range<usize>> =
         split(in_channels, if whole { in_channels } else { GROUP_DEPTH / taps }).collect();
-    let columns = if whole { whole_columns } else { TILE_FLOATS / GROUP_DEPTH.max(taps) };
+    // No more than an image: a group of channels of two images is not one piece of memory.
+    let columns =
+        if whole { whole_columns } else { (TILE_FLOATS / GROUP_DEPTH.max(taps)).min(geometry.out_plane()) };
     let tiles = tiles(geometry, columns);
 
     let mut tasks: Vec<(&[Tile], Range<usize>, &mut [f32])> = Vec::new();
