@@ -15,6 +15,7 @@
 //! - [`ops`]: box arithmetic and non-maximum suppression.
 //! - [`pyramid`]: the grids of a feature pyramid and their pairing between two image sizes.
 //! - [`device`]: the device of a name, with an error where Burn would panic.
+//! - `flex` (feature `flex`): what operations written for Burn's CPU backend share.
 //! - [`detector`]: the trait through which a trainer drives any detector.
 //!
 //! Each item says whether its formula is the paper's or this project's design.
@@ -24,6 +25,8 @@
 pub mod detector;
 pub mod device;
 mod error;
+#[cfg(feature = "flex")]
+pub mod flex;
 pub mod losses;
 pub mod objective;
 pub mod ops;

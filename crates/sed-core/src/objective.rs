@@ -4,11 +4,20 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::error::InvalidOption;
-use crate::losses::{AnchorLosses, BoxNorm, scale_consistency, self_distillation, sharpen};
-use crate::reweight::ReweightConfig;
+#[cfg(feature = "flex")]
+use crate::losses::fused::{PairTerm, foreground_sum};
+use crate::losses::{BoxNorm, scale_consistency, self_distillation, sharpen};
+use crate::reweight::{ReweightConfig, WeightedSums};
 use crate::structures::{ClassActivation, DetectionLoss, Predictions, StageViews, ViewPair};
 
-type AnchorLoss = fn(ClassActivation, &ViewPair, BoxNorm) -> AnchorLosses;
+/// What is summed over the anchors of a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum AnchorLoss {
+    /// [`scale_consistency`].
+    ScaleConsistency,
+    /// [`self_distillation`].
+    SelfDistillation,
+}
 
 /// The options of the [`Objective`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -196,25 +205,25 @@ impl Objective {
 
     fn stage(&self, views: &StageViews) -> UnsupervisedLoss {
         let foreground = teacher_foreground(views.activation, &views.distill.other);
-        let term = |lambda: f64, loss: AnchorLoss, pair: &ViewPair| {
+        let term = |lambda: f64, temperature: f64, loss: AnchorLoss, pair: &ViewPair| {
+            let [n, a, _] = pair.student.class_logits.dims();
             if lambda == 0.0 {
                 let zero = Tensor::zeros([1], &pair.student.class_logits.device());
                 return [zero.clone(), zero];
             }
-            let losses = loss(views.activation, pair, self.config.box_norm);
-            let reduced = self.config.reweight.reduce(losses, foreground.clone());
+            let sums = self.weighted_sums(views.activation, temperature, loss, pair);
+            let reduced = self.config.reweight.normalize(sums, n * a, foreground.clone());
             let (class, boxes) = (lambda * self.config.class_weight, lambda * self.config.box_weight);
             [reduced.class * class, reduced.boxes * boxes]
         };
-        let [scale_class, scale_box] = term(self.config.scale_weight, scale_consistency, &views.scale);
-        let sharpened = (self.config.temperature != 1.0).then(|| {
-            let mut pair = views.distill.clone();
-            pair.other.class_logits =
-                sharpen(views.activation, pair.other.class_logits, self.config.temperature);
-            pair
-        });
-        let distill = sharpened.as_ref().unwrap_or(&views.distill);
-        let [distill_class, distill_box] = term(self.config.distill_weight, self_distillation, distill);
+        let [scale_class, scale_box] =
+            term(self.config.scale_weight, 1.0, AnchorLoss::ScaleConsistency, &views.scale);
+        let [distill_class, distill_box] = term(
+            self.config.distill_weight,
+            self.config.temperature,
+            AnchorLoss::SelfDistillation,
+            &views.distill,
+        );
         UnsupervisedLoss {
             stage: views.stage,
             teacher_foreground: foreground,
@@ -224,11 +233,46 @@ impl Objective {
             distill_box,
         }
     }
+
+    /// The weighted sums of a loss, with the other side's classes sharpened by `temperature`.
+    fn weighted_sums(
+        &self,
+        activation: ClassActivation,
+        temperature: f64,
+        loss: AnchorLoss,
+        pair: &ViewPair,
+    ) -> WeightedSums {
+        let ObjectiveConfig { box_norm, reweight, .. } = self.config;
+        #[cfg(feature = "flex")]
+        if activation == ClassActivation::Sigmoid {
+            let two_sided = loss == AnchorLoss::ScaleConsistency;
+            let term = PairTerm { two_sided, temperature, box_norm, reweight };
+            if let Some(sums) = term.weighted_sums(pair) {
+                return sums;
+            }
+        }
+        let losses = match loss {
+            AnchorLoss::ScaleConsistency => scale_consistency(activation, pair, box_norm),
+            AnchorLoss::SelfDistillation if temperature == 1.0 => {
+                self_distillation(activation, pair, box_norm)
+            }
+            AnchorLoss::SelfDistillation => {
+                let mut pair = pair.clone();
+                pair.other.class_logits = sharpen(activation, pair.other.class_logits, temperature);
+                self_distillation(activation, &pair, box_norm)
+            }
+        };
+        reweight.weighted_sums(losses)
+    }
 }
 
 /// `[1]`, the foreground score of the teacher's outputs, summed over all anchors of all images: about
 /// the number of anchors that lie on objects. Carries no gradient.
 pub fn teacher_foreground(activation: ClassActivation, teacher: &Predictions) -> Tensor<1> {
+    #[cfg(feature = "flex")]
+    if let (ClassActivation::Sigmoid, Some(sum)) = (activation, foreground_sum(&teacher.class_logits)) {
+        return sum;
+    }
     activation.foreground_score(teacher.class_logits.clone().inner()).sum()
 }
 

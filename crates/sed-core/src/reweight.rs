@@ -88,6 +88,19 @@ pub struct ReducedLoss {
     pub boxes: Tensor<1>,
 }
 
+/// The two terms of a loss, summed over all anchors with their weights, `[1]` each.
+#[derive(Debug, Clone)]
+pub(crate) struct WeightedSums {
+    /// `Σ w·ℓ` of the classes.
+    pub class: Tensor<1>,
+    /// `Σ w` of the classes, without gradient.
+    pub class_weight: Tensor<1>,
+    /// `Σ w·ℓ` of the boxes.
+    pub boxes: Tensor<1>,
+    /// `Σ w` of the boxes, without gradient.
+    pub box_weight: Tensor<1>,
+}
+
 impl ReweightConfig {
     /// Checks the options.
     ///
@@ -125,28 +138,46 @@ impl ReweightConfig {
     /// [`Normalizer::TeacherForeground`] looks at it. No gradient flows into weights or normaliser.
     pub fn reduce(&self, losses: AnchorLosses, teacher_foreground: Tensor<1>) -> ReducedLoss {
         let [n, a] = losses.boxes.dims();
-        let normalized = |sum: Tensor<1>, weight_sum: Tensor<1>| match self.normalizer {
-            Normalizer::WeightSum => sum / weight_sum.clamp_min(self.epsilon),
-            Normalizer::AnchorCount => sum / ((n * a) as f64).max(self.epsilon),
-            Normalizer::TeacherForeground => sum / teacher_foreground.clone().inner().clamp_min(self.epsilon),
-        };
+        self.normalize(self.weighted_sums(losses), n * a, teacher_foreground)
+    }
+
+    /// The weighted sums of the two terms, and the sums of their weights.
+    pub(crate) fn weighted_sums(&self, losses: AnchorLosses) -> WeightedSums {
         let anchor = self.anchor_weights(losses.probability_difference.clone());
-        let class = match self.granularity {
+        let (class, class_weight) = match self.granularity {
             Granularity::PerAnchor => {
                 let sum = (losses.class.sum_dim(2).squeeze_dim::<2>(2) * anchor.clone()).sum();
-                normalized(sum, anchor.clone().sum())
+                (sum, anchor.clone().sum())
             }
             Granularity::PerClass => {
                 let weights = self.class_weights(losses.probability_difference);
-                normalized((losses.class * weights.clone()).sum(), weights.sum())
+                ((losses.class * weights.clone()).sum(), weights.sum())
             }
         };
         let weights = match self.boxes {
             BoxWeights::Inconsistency => anchor,
             BoxWeights::Uniform => anchor.ones_like(),
         };
-        let boxes = normalized((losses.boxes * weights.clone()).sum(), weights.sum());
-        ReducedLoss { class, boxes }
+        let boxes = (losses.boxes * weights.clone()).sum();
+        WeightedSums { class, class_weight, boxes, box_weight: weights.sum() }
+    }
+
+    /// The sums over `anchors`, that is `N·A`, divided by the normaliser.
+    pub(crate) fn normalize(
+        &self,
+        sums: WeightedSums,
+        anchors: usize,
+        teacher_foreground: Tensor<1>,
+    ) -> ReducedLoss {
+        let normalized = |sum: Tensor<1>, weight_sum: Tensor<1>| match self.normalizer {
+            Normalizer::WeightSum => sum / weight_sum.clamp_min(self.epsilon),
+            Normalizer::AnchorCount => sum / (anchors as f64).max(self.epsilon),
+            Normalizer::TeacherForeground => sum / teacher_foreground.clone().inner().clamp_min(self.epsilon),
+        };
+        ReducedLoss {
+            class: normalized(sums.class, sums.class_weight),
+            boxes: normalized(sums.boxes, sums.box_weight),
+        }
     }
 
     fn power<const D: usize>(&self, d: Tensor<D>) -> Tensor<D> {

@@ -1,10 +1,16 @@
 //! Focal loss.
 
-use burn::tensor::{Tensor, activation};
+#[cfg(feature = "flex")]
+use burn::tensor::TensorData;
+use burn::tensor::{Int, Tensor, activation};
 use serde::{Deserialize, Serialize};
 
-use super::surrogate::{stop_gradient, with_gradient};
+#[cfg(feature = "flex")]
+use super::fused;
+use super::surrogate::{stop_gradient, sum_with_gradient, with_gradient};
 use crate::error::InvalidOption;
+#[cfg(feature = "flex")]
+use crate::flex;
 
 /// Sigmoid focal loss: cross-entropy that gives easy examples less weight.
 ///
@@ -63,11 +69,85 @@ impl SigmoidFocalLoss {
     pub fn forward<const D: usize>(&self, logits: Tensor<D>, targets: Tensor<D>) -> Tensor<D> {
         let (a, b) = (logits.dims(), targets.dims());
         assert_eq!(a, b, "SigmoidFocalLoss: logits {a:?} and targets {b:?}");
-        let targets = stop_gradient(targets);
+        let (value, gradient) =
+            self.value_and_gradient(stop_gradient(logits.clone()), stop_gradient(targets));
+        with_gradient(value, [(logits, gradient)])
+    }
+
+    /// `[1]`, the sum of [`Self::forward`] over all elements.
+    ///
+    /// # Panics
+    ///
+    /// If the shapes differ.
+    pub fn sum<const D: usize>(&self, logits: Tensor<D>, targets: Tensor<D>) -> Tensor<1> {
+        self.forward(logits, targets).sum()
+    }
+
+    /// `[1]`, the loss of anchors with at most one class each, `Σ_i w_i Σ_c FL(z_ic, [c = class_i])`.
+    ///
+    /// Shapes: `logits` `[N, A, C]`; `classes` `[N, A]`, where a number outside of `0..C` stands for
+    /// background; `weights` `[N, A]`, as 0 for an anchor that takes no part. No gradient flows into the
+    /// weights.
+    ///
+    /// On flex value and gradient are made in one pass, and a tensor of the size of the logits is held
+    /// until the backward pass: their gradient.
+    ///
+    /// # Panics
+    ///
+    /// If the shapes do not fit each other.
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Int, Tensor};
+    /// use sed_core::losses::SigmoidFocalLoss;
+    ///
+    /// let device = Device::default();
+    /// // The first anchor has class 1, the second is background.
+    /// let classes = Tensor::<2, Int>::from_data([[1, -1]], &device);
+    /// let logits = Tensor::<3>::zeros([1, 2, 3], &device);
+    /// let loss = SigmoidFocalLoss { alpha: 0.25, gamma: 0.0 }.sum_of_classes(logits, classes, Tensor::ones([1, 2], &device));
+    /// // Each of the six costs ln 2, times α or 1 − α.
+    /// assert!((loss.into_scalar::<f32>() - (0.25 + 5.0 * 0.75) * 2.0_f32.ln()).abs() < 1e-6);
+    /// ```
+    pub fn sum_of_classes(
+        &self,
+        logits: Tensor<3>,
+        classes: Tensor<2, Int>,
+        weights: Tensor<2>,
+    ) -> Tensor<1> {
+        let [n, a, c] = logits.dims();
+        let (ids, w) = (classes.dims(), weights.dims());
+        assert!(
+            ids == [n, a] && w == [n, a],
+            "SigmoidFocalLoss: logits {:?}, classes {ids:?} and weights {w:?}",
+            logits.dims()
+        );
+        #[cfg(feature = "flex")]
+        if let (Some(z), Some(w)) = (flex::primitive(&logits), flex::primitive(&weights)) {
+            let ids: Vec<i64> = classes.into_data().iter().collect();
+            let (value, gradient) = fused::focal_sum(self, flex::values(&z), c, &ids, flex::values(&w));
+            let device = logits.device();
+            let gradient = Tensor::from_data(TensorData::new(gradient, [n, a, c]), &device);
+            return sum_with_gradient(Tensor::from_floats([value as f32], &device), logits, gradient, 1.0);
+        }
+        let numbers = Tensor::<1, Int>::arange(0..c as i64, &logits.device()).reshape([1, 1, c]);
+        let one_hot =
+            classes.unsqueeze_dim::<3>(2).expand([n, a, c]).equal(numbers.expand([n, a, c])).float();
+        let (value, gradient) =
+            self.value_and_gradient(stop_gradient(logits.clone()), stop_gradient(one_hot));
+        let weights = stop_gradient(weights).unsqueeze_dim::<3>(2);
+        sum_with_gradient((value * weights.clone()).sum(), logits, gradient * weights, 1.0)
+    }
+
+    /// Of elements without graphs.
+    fn value_and_gradient<const D: usize>(
+        &self,
+        logits: Tensor<D>,
+        targets: Tensor<D>,
+    ) -> (Tensor<D>, Tensor<D>) {
         let alpha_t = targets.clone() * (2.0 * self.alpha - 1.0) + (1.0 - self.alpha);
         let sign = targets * 2.0 - 1.0;
         // p_t = σ(−m), −log p_t = softplus(m).
-        let m = -(stop_gradient(logits.clone()) * sign.clone());
+        let m = -(logits * sign.clone());
         let cross_entropy = activation::softplus(m.clone(), 1.0);
         let one_minus_pt = activation::sigmoid(m);
         let weight = match self.gamma {
@@ -79,16 +159,7 @@ impl SigmoidFocalLoss {
         let value = weight.clone() * cross_entropy.clone();
         let pt = -one_minus_pt.clone() + 1.0;
         let gradient = -(sign * weight) * (pt * cross_entropy * self.gamma + one_minus_pt);
-        with_gradient(value, [(logits, gradient)])
-    }
-
-    /// `[1]`, the sum of [`Self::forward`] over all elements.
-    ///
-    /// # Panics
-    ///
-    /// If the shapes differ.
-    pub fn sum<const D: usize>(&self, logits: Tensor<D>, targets: Tensor<D>) -> Tensor<1> {
-        self.forward(logits, targets).sum()
+        (value, gradient)
     }
 }
 

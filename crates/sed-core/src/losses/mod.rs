@@ -7,6 +7,8 @@
 pub mod box_norm;
 pub mod divergence;
 pub mod focal;
+#[cfg(feature = "flex")]
+pub(crate) mod fused;
 pub mod giou;
 pub mod scale_consistency;
 pub mod self_distillation;

@@ -2,6 +2,9 @@
 
 use burn::tensor::Tensor;
 
+#[cfg(feature = "flex")]
+use crate::flex::is_flex_f32;
+
 /// A tensor with the given values whose gradient to each input `z` is the given one.
 ///
 /// `value + Σ_k (z_k − sg(z_k)) · g_k`, with `sg` the stop-gradient: the added terms are 0, and their
@@ -46,6 +49,52 @@ pub fn with_gradient<const D: usize>(
     })
 }
 
+/// A number with the given value whose gradient to `input` is `factor · gradient`.
+///
+/// As [`with_gradient`] for a loss that is summed: only `gradient` is kept. `value` may have a gradient of
+/// its own, as from another call for a second input. (Our design.)
+///
+/// Shapes: `value` and the result `[1]`; `input` and `gradient` any equal shape. The gradient of
+/// `gradient`, if any, is not followed.
+///
+/// On flex the number is a node of its own in the graph. Elsewhere it is `value + s − sg(s)` with
+/// `s = factor · Σ input · gradient`, so that input and gradient must be finite.
+///
+/// # Panics
+///
+/// If the shapes of `input` and `gradient` differ.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_core::losses::surrogate::sum_with_gradient;
+///
+/// let device = Device::default().autodiff();
+/// let x = Tensor::<2>::from_floats([[1.0, 2.0]], &device).require_grad();
+/// let squares = sum_with_gradient(x.clone().square().sum().inner(), x.clone(), x.clone(), 2.0);
+/// assert_eq!(squares.clone().into_scalar::<f32>(), 5.0);
+/// let gradients = squares.backward();
+/// assert_eq!(x.grad(&gradients).unwrap().into_data().try_to_vec::<f32>().unwrap(), [2.0, 4.0]);
+/// ```
+pub fn sum_with_gradient<const D: usize>(
+    value: Tensor<1>,
+    input: Tensor<D>,
+    gradient: Tensor<D>,
+    factor: f64,
+) -> Tensor<1> {
+    let (x, g) = (input.dims(), gradient.dims());
+    assert_eq!(x, g, "sum_with_gradient: an input {x:?}, a gradient {g:?}");
+    if !input.is_autodiff() {
+        return value;
+    }
+    let gradient = stop_gradient(gradient);
+    #[cfg(feature = "flex")]
+    if is_flex_f32(&value) && is_flex_f32(&input) && is_flex_f32(&gradient) {
+        return super::fused::attach_gradient(value, input, gradient, factor as f32);
+    }
+    let sum = (input * gradient).sum() * factor;
+    sum.clone() - stop_gradient(sum) + value
+}
+
 /// The values of a tensor without a path for gradients, `sg(·)` in formulas.
 ///
 /// `detach` would not do: on a leaf it keeps `require_grad`.
@@ -76,6 +125,40 @@ mod tests {
         // d(z²)/dx = 2z · 2 = 24.
         let square = with_gradient(z.clone().square(), [(z.clone(), z * 2.0)]);
         assert_eq!(gradient(&x, &square.backward()), [24.0]);
+    }
+
+    #[test]
+    fn a_sum_has_the_given_value_and_gradients() {
+        let a = Tensor::<2>::from_floats([[1.0, -3.0]], &device()).require_grad();
+        let b = Tensor::<2>::from_floats([[2.0, 5.0]], &device()).require_grad();
+        let difference = |factor| {
+            let slope = a.clone() - b.clone();
+            let once =
+                sum_with_gradient(Tensor::from_floats([7.0], &device()), a.clone(), slope.clone(), factor);
+            sum_with_gradient(once, b.clone(), slope, -factor)
+        };
+        assert_eq!(values(&difference(1.0)), [7.0]);
+        let gradients = (difference(0.5) * 10.0).backward();
+        assert_eq!(gradient(&a, &gradients), [-5.0, -40.0]);
+        assert_eq!(gradient(&b, &gradients), [5.0, 40.0]);
+    }
+
+    #[test]
+    fn a_sum_keeps_the_gradient_of_its_value() {
+        let x = Tensor::<1>::from_floats([3.0], &device()).require_grad();
+        let y = Tensor::<1>::from_floats([1.0, 2.0], &device());
+        // The second input asks for no gradient.
+        let sum = sum_with_gradient(x.clone() * 4.0, y.clone(), y, 1.0);
+        assert_eq!(values(&sum), [12.0]);
+        assert_eq!(gradient(&x, &sum.backward()), [4.0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "an input [2], a gradient [1]")]
+    fn shapes_of_a_sum_must_agree() {
+        let device = device();
+        let (two, one) = (Tensor::<1>::zeros([2], &device), Tensor::<1>::zeros([1], &device));
+        let _ = sum_with_gradient(one.clone(), two, one, 1.0);
     }
 
     #[test]

@@ -105,10 +105,7 @@ impl RetinaNetLoss {
         let device = predictions.class_logits.device();
         let assigned = AnchorTargets::new(anchors, targets, c, matcher);
         let (ids, weights) = assigned.dense(&device, [n, a]);
-        // A background id equals no class, so its row is all zeros.
-        let classes = Tensor::<1, Int>::arange(0..c as i64, &device).reshape([1, 1, c]);
-        let one_hot = ids.expand([n, a, c]).equal(classes.expand([n, a, c])).float();
-        let classification = (self.focal.forward(predictions.class_logits, one_hot) * weights).sum();
+        let classification = self.focal.sum_of_classes(predictions.class_logits, ids, weights);
         let box_regression = self.boxes(predictions.box_deltas, assigned, coder) * self.box_weight;
         DetectionLoss { stage: "head", classification, box_regression }
     }
@@ -194,9 +191,8 @@ impl AnchorTargets {
         all
     }
 
-    /// Class ids and weights, `[N, A, 1]` each.
-    fn dense(&self, device: &Device, [n, a]: [usize; 2]) -> (Tensor<3, Int>, Tensor<3>) {
-        let shape = [n, a, 1];
+    /// Class ids and weights, `[N, A]` each.
+    fn dense(&self, device: &Device, shape: [usize; 2]) -> (Tensor<2, Int>, Tensor<2>) {
         (
             Tensor::from_data(TensorData::new(self.ids.clone(), shape), device),
             Tensor::from_data(TensorData::new(self.weights.clone(), shape), device),

@@ -3,9 +3,8 @@
 mod matrix;
 mod scratch;
 mod sum;
-mod tensor;
 
 pub(crate) use matrix::{MatrixMut, MatrixRef, multiply};
 pub(crate) use scratch::with_scratch;
+pub(crate) use sed_core::flex::{contiguous, dims, from_values, is_flex_f32, run_tasks, values};
 pub(crate) use sum::sum;
-pub(crate) use tensor::{contiguous, dims, from_values, is_flex_f32, run_tasks, values};

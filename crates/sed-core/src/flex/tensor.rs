@@ -11,7 +11,7 @@ use burn::{
 const SERIAL_WORK: usize = 200_000;
 
 /// Whether a tensor is an `f32` tensor of flex, with or without autodiff.
-pub(crate) fn is_flex_f32<const D: usize>(tensor: &Tensor<D>) -> bool {
+pub fn is_flex_f32<const D: usize>(tensor: &Tensor<D>) -> bool {
     fn is_flex(kind: &DispatchTensorKind) -> bool {
         match kind {
             DispatchTensorKind::Flex(_) => true,
@@ -24,23 +24,49 @@ pub(crate) fn is_flex_f32<const D: usize>(tensor: &Tensor<D>) -> bool {
     tensor.dtype() == DType::F32 && is_flex(&tensor.clone().into_dispatch().kind)
 }
 
+/// The tensor behind a handle, without its graph and with its elements in row-major order; `None` unless it is an
+/// `f32` tensor of flex.
+pub fn primitive<const D: usize>(tensor: &Tensor<D>) -> Option<FlexTensor> {
+    if !is_flex_f32(tensor) {
+        return None;
+    }
+    match tensor.clone().inner().into_dispatch().kind {
+        DispatchTensorKind::Flex(tensor) => Some(contiguous(tensor.float())),
+        // Unreachable where flex is the only backend compiled in.
+        #[allow(unreachable_patterns)]
+        _ => None,
+    }
+}
+
 /// The tensor with its elements in row-major order, so that `as_slice` gives them.
-pub(crate) fn contiguous(tensor: FlexTensor) -> FlexTensor {
+pub fn contiguous(tensor: FlexTensor) -> FlexTensor {
     if tensor.is_contiguous() { tensor } else { tensor.to_contiguous() }
 }
 
 /// The sizes of a tensor of `D` axes.
-pub(crate) fn dims<const D: usize>(tensor: &FlexTensor) -> [usize; D] {
+///
+/// # Panics
+///
+/// If it has another number of axes.
+pub fn dims<const D: usize>(tensor: &FlexTensor) -> [usize; D] {
     tensor.layout().shape().dims()
 }
 
-/// The elements of a [`contiguous`] tensor.
-pub(crate) fn values(tensor: &FlexTensor) -> &[f32] {
+/// The elements of a [`contiguous`] `f32` tensor.
+///
+/// # Panics
+///
+/// If the tensor is of another type or not contiguous.
+pub fn values(tensor: &FlexTensor) -> &[f32] {
     tensor.as_slice().expect("a contiguous f32 tensor, by the checks of the callers")
 }
 
 /// A tensor of `shape` from its elements in row-major order.
-pub(crate) fn from_values<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
+///
+/// # Panics
+///
+/// If their number is not that of the shape.
+pub fn from_values<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, shape))
 }
 
@@ -49,7 +75,7 @@ pub(crate) fn from_values<const D: usize>(values: Vec<f32>, shape: [usize; D]) -
 ///
 /// The caller works too instead of sleeping until others are done: for tasks of some 100 µs, handing all of them over
 /// costs a tenth of a training step.
-pub(crate) fn run_tasks<T: Send>(tasks: Vec<T>, work: usize, run: impl Fn(T) + Sync + Send) {
+pub fn run_tasks<T: Send>(tasks: Vec<T>, work: usize, run: impl Fn(T) + Sync + Send) {
     let helpers = rayon::current_num_threads().min(tasks.len()).saturating_sub(1);
     if work < SERIAL_WORK || helpers == 0 {
         tasks.into_iter().for_each(run);
