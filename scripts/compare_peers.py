@@ -120,6 +120,8 @@ def report(ours, peer, rounds):
     rows = []
     for case, values in ours.items():
         theirs = peer.get(case, [])
+        if not theirs and BURN in case:
+            continue
         ratios = of_rounds({"own": values, "peer": theirs}, "own", ["peer"]) if theirs else []
         cells = [number(statistics.median(column)) if column else "–" for column in (values, theirs)]
         rows.append([f"`{case}`", *cells, spread(ratios) if ratios else "–"])
