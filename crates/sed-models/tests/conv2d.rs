@@ -1,7 +1,7 @@
 //! The convolution against Burn's own, values and gradients. On other backends than flex the two are the same.
 
-use burn::tensor::{Device, Tensor, TensorData, Tolerance, module, ops::ConvOptions};
-use sed_models::ops::conv2d::conv2d;
+use burn::tensor::{Device, Tensor, TensorData, Tolerance, activation::relu, module, ops::ConvOptions};
+use sed_models::ops::conv2d::{conv2d, conv2d_relu};
 
 /// Values in [-1, 1) that look random: the high bits of a linear congruential generator.
 fn values<const D: usize>(shape: [usize; D], seed: u64, device: &Device) -> Tensor<D> {
@@ -38,9 +38,15 @@ struct Case {
 }
 
 fn check(case: &Case) {
+    check_with(case, false);
+    check_with(case, true);
+}
+
+fn check_with(case: &Case, cut: bool) {
     let &Case { input, out, kernel, stride, padding, bias } = case;
-    let what =
-        format!("{input:?} -> {out}, kernel {kernel}, stride {stride}, padding {padding}, bias {bias}");
+    let what = format!(
+        "{input:?} -> {out}, kernel {kernel}, stride {stride}, padding {padding}, bias {bias}, relu {cut}"
+    );
     let device = Device::default().autodiff();
     let leaves = || {
         let x = values(input, 1, &device).require_grad();
@@ -49,9 +55,11 @@ fn check(case: &Case) {
         (x, w, b)
     };
     let (x, w, b) = leaves();
-    let actual = conv2d(x.clone(), w.clone(), b.clone(), stride, padding);
+    let own = if cut { conv2d_relu } else { conv2d };
+    let actual = own(x.clone(), w.clone(), b.clone(), stride, padding);
     let (x0, w0, b0) = leaves();
     let expected = burn_conv2d(x0.clone(), w0.clone(), b0.clone(), stride, padding);
+    let expected = if cut { relu(expected) } else { expected };
     assert_close(actual.clone().inner(), expected.clone().inner(), &what);
 
     let weights = values(expected.dims(), 4, &device);

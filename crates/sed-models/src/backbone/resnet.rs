@@ -229,14 +229,13 @@ impl ResidualBlock {
     /// `[N, in, H, W]` to `[N, out, H / stride, W / stride]`, rounded up.
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
         let shortcut = match &self.downsample {
-            Some((conv, norm)) => norm.forward(conv.forward(input.clone())),
+            Some((conv, norm)) => norm.after(conv, input.clone()),
             None => input.clone(),
         };
-        let x = self.bn1.forward_relu(self.conv1.forward(input));
-        let x = self.conv2.forward(x);
+        let x = self.bn1.relu_after(&self.conv1, input);
         let x = match (&self.conv3, &self.bn3) {
-            (Some(conv), Some(norm)) => norm.forward(conv.forward(self.bn2.forward_relu(x))),
-            _ => self.bn2.forward(x),
+            (Some(conv3), Some(bn3)) => bn3.after(conv3, self.bn2.relu_after(&self.conv2, x)),
+            _ => self.bn2.after(&self.conv2, x),
         };
         relu(x + shortcut)
     }
@@ -272,7 +271,7 @@ impl ResNet {
     /// The feature maps up to that of number `highest`, 2 to 5, as in [`forward`](Self::forward),
     /// without the work for coarser ones.
     pub fn forward_to(&self, images: Tensor<4>, highest: usize) -> Vec<Tensor<4>> {
-        let mut x = self.maxpool.forward(self.bn1.forward_relu(self.conv1.forward(images)));
+        let mut x = self.maxpool.forward(self.bn1.relu_after(&self.conv1, images));
         let layers = [&self.layer1, &self.layer2, &self.layer3, &self.layer4];
         let mut maps = Vec::new();
         for blocks in layers.into_iter().take(highest - 1) {

@@ -9,7 +9,10 @@ use burn::{
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::ops::group_norm::{group_norm, group_norm_relu};
+use crate::ops::{
+    conv2d::{AffineConv2d, Conv2d},
+    group_norm::{group_norm, group_norm_relu},
+};
 
 /// Which normalisation follows a convolution.
 ///
@@ -133,6 +136,23 @@ impl Norm {
             norm => relu(norm.forward(input)),
         }
     }
+
+    /// `forward(conv.forward(input))`; a frozen batch norm goes into the convolution.
+    pub fn after(&self, conv: &Conv2d, input: Tensor<4>) -> Tensor<4> {
+        match self {
+            Self::FrozenBatch(norm) => norm.fold(conv).forward(input),
+            norm => norm.forward(conv.forward(input)),
+        }
+    }
+
+    /// `relu(after(conv, input))`, with the ReLU as part of what comes before it.
+    pub fn relu_after(&self, conv: &Conv2d, input: Tensor<4>) -> Tensor<4> {
+        match self {
+            Self::None(_) => conv.forward_relu(input),
+            Self::FrozenBatch(norm) => norm.fold(conv).forward_relu(input),
+            norm => norm.forward_relu(conv.forward(input)),
+        }
+    }
 }
 
 /// Batch norm with fixed statistics `μ, σ²` and a fixed affine map `γ, β`:
@@ -172,10 +192,22 @@ impl FrozenBatchNorm {
     /// `[N, C, H, W]` to `[N, C, H, W]`.
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
         let channels = self.weight.dims()[0];
+        let (scale, shift) = self.affine();
+        let per_channel = |t: Tensor<1>| t.reshape([1, channels, 1, 1]);
+        input * per_channel(scale) + per_channel(shift)
+    }
+
+    /// `γ / √(σ² + ε)` and `β − μ·γ / √(σ² + ε)`, `[C]` each.
+    fn affine(&self) -> (Tensor<1>, Tensor<1>) {
         let scale = self.weight.val() / (self.running_var.val() + self.epsilon).sqrt();
         let shift = self.bias.val() - self.running_mean.val() * scale.clone();
-        let per_channel = |t: Tensor<1>| t.detach().reshape([1, channels, 1, 1]);
-        input * per_channel(scale) + per_channel(shift)
+        (scale.detach(), shift.detach())
+    }
+
+    /// The convolution before the norm and the norm as one.
+    fn fold(&self, conv: &Conv2d) -> AffineConv2d {
+        let (scale, shift) = self.affine();
+        conv.affine(scale, shift)
     }
 }
 
@@ -210,6 +242,7 @@ mod tests {
     use burn::tensor::{Distribution, Tolerance};
 
     use super::*;
+    use crate::ops::conv2d::Conv2dConfig;
 
     fn input(device: &Device) -> Tensor<4> {
         Tensor::random([2, 4, 3, 3], Distribution::Normal(1.0, 2.0), device)
@@ -236,6 +269,32 @@ mod tests {
             norm.forward_relu(x.clone())
                 .into_data()
                 .assert_approx_eq::<f32>(&expected.into_data(), Tolerance::absolute(1e-6));
+        }
+    }
+
+    #[test]
+    fn after_a_convolution_each_kind_gives_what_one_after_the_other_gives() {
+        let device = Device::default();
+        let x = input(&device);
+        for kind in [NormKind::None, NormKind::FrozenBatch, NormKind::Batch, NormKind::Group { groups: 2 }] {
+            for bias in [false, true] {
+                let conv = Conv2dConfig::new(4, 4, 3).with_padding(1).with_bias(bias).init(&device);
+                let mut norm = NormConfig::new(kind, 4).init(&device);
+                if let Norm::FrozenBatch(frozen) = &mut norm {
+                    let row = |values: [f32; 4]| Param::from_tensor(Tensor::from_floats(values, &device));
+                    frozen.weight = row([2.0, -1.0, 0.5, 1.0]);
+                    frozen.bias = row([0.1, 0.2, -0.3, 0.0]);
+                    frozen.running_mean = row([1.0, -2.0, 0.0, 0.5]);
+                    frozen.running_var = row([4.0, 0.5, 1.0, 2.0]);
+                }
+                let expected = norm.forward(conv.forward(x.clone()));
+                // Sums of 36 products in another order.
+                let close = |a: Tensor<4>, b: Tensor<4>| {
+                    a.into_data().assert_approx_eq::<f32>(&b.into_data(), Tolerance::absolute(2e-5));
+                };
+                close(norm.after(&conv, x.clone()), expected.clone());
+                close(norm.relu_after(&conv, x.clone()), expected.clamp_min(0.0));
+            }
         }
     }
 

@@ -69,7 +69,7 @@ pub(crate) fn predictor(inputs: usize, outputs: usize, kernel: usize, device: &D
 
 /// The convolutions, each followed by its norm and a ReLU.
 pub(crate) fn tower(convs: &[(Conv2d, Norm)], input: Tensor<4>) -> Tensor<4> {
-    convs.iter().fold(input, |x, (conv, norm)| norm.forward_relu(conv.forward(x)))
+    convs.iter().fold(input, |x, (conv, norm)| norm.relu_after(conv, x))
 }
 
 /// `[N, anchors·values, H, W]` to `[N, H·W·anchors, values]`.

@@ -7,7 +7,7 @@ use burn::{
     tensor::{Device, Tensor},
 };
 
-use super::conv2d;
+use super::{conv2d, conv2d_relu};
 
 /// Configuration of a [`Conv2d`] with a square kernel.
 #[derive(Config, Debug)]
@@ -66,5 +66,42 @@ impl Conv2d {
     /// `[N, in, H, W]` to `[N, out, H', W']`.
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
         conv2d(input, self.weight.val(), self.bias.as_ref().map(Param::val), self.stride, self.padding)
+    }
+
+    /// `relu(forward(input))`.
+    pub fn forward_relu(&self, input: Tensor<4>) -> Tensor<4> {
+        conv2d_relu(input, self.weight.val(), self.bias.as_ref().map(Param::val), self.stride, self.padding)
+    }
+
+    /// The convolution with its output channels multiplied by `scale` and moved by `shift`, both `[out]`, as a fixed
+    /// normalisation does: both go into weight and bias, which saves passes over the maps.
+    pub(crate) fn affine(&self, scale: Tensor<1>, shift: Tensor<1>) -> AffineConv2d {
+        let out = scale.dims()[0];
+        let weight = self.weight.val() * scale.clone().reshape([out, 1, 1, 1]);
+        let bias = match &self.bias {
+            Some(bias) => bias.val() * scale + shift,
+            None => shift,
+        };
+        AffineConv2d { weight, bias, stride: self.stride, padding: self.padding }
+    }
+}
+
+/// A convolution with what follows it folded in.
+pub(crate) struct AffineConv2d {
+    weight: Tensor<4>,
+    bias: Tensor<1>,
+    stride: usize,
+    padding: usize,
+}
+
+impl AffineConv2d {
+    /// `[N, in, H, W]` to `[N, out, H', W']`.
+    pub fn forward(self, input: Tensor<4>) -> Tensor<4> {
+        conv2d(input, self.weight, Some(self.bias), self.stride, self.padding)
+    }
+
+    /// `relu(forward(input))`.
+    pub fn forward_relu(self, input: Tensor<4>) -> Tensor<4> {
+        conv2d_relu(input, self.weight, Some(self.bias), self.stride, self.padding)
     }
 }

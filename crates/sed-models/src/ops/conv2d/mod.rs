@@ -8,11 +8,12 @@
 mod flex;
 mod layer;
 
-use burn::tensor::{Tensor, module::conv2d as burn_conv2d, ops::ConvOptions};
+use burn::tensor::{Tensor, activation::relu, module::conv2d as burn_conv2d, ops::ConvOptions};
 
 #[cfg(feature = "flex")]
 use crate::ops::flex::is_flex_f32;
 
+pub(crate) use layer::AffineConv2d;
 pub use layer::{Conv2d, Conv2dConfig};
 
 /// The convolution (cross-correlation) of `input` with `weight`, plus `bias`:
@@ -33,18 +34,43 @@ pub fn conv2d(
     stride: usize,
     padding: usize,
 ) -> Tensor<4> {
+    check(&input, &weight, bias.as_ref(), stride, padding);
+    #[cfg(feature = "flex")]
+    if is_flex(&input, &weight, bias.as_ref()) {
+        return flex::conv2d(input, weight, bias, stride, padding, false);
+    }
+    burn_conv2d(input, weight, bias, ConvOptions::new([stride, stride], [padding, padding], [1, 1], 1))
+}
+
+/// `relu(conv2d(…))`, on flex as one operation.
+pub fn conv2d_relu(
+    input: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    stride: usize,
+    padding: usize,
+) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    if is_flex(&input, &weight, bias.as_ref()) {
+        check(&input, &weight, bias.as_ref(), stride, padding);
+        return flex::conv2d(input, weight, bias, stride, padding, true);
+    }
+    relu(conv2d(input, weight, bias, stride, padding))
+}
+
+#[cfg(feature = "flex")]
+fn is_flex(input: &Tensor<4>, weight: &Tensor<4>, bias: Option<&Tensor<1>>) -> bool {
+    is_flex_f32(input) && is_flex_f32(weight) && bias.is_none_or(is_flex_f32)
+}
+
+fn check(input: &Tensor<4>, weight: &Tensor<4>, bias: Option<&Tensor<1>>, stride: usize, padding: usize) {
     let (x, w) = (input.dims(), weight.dims());
     assert!(x[1] == w[1] && w[2] == w[3], "conv2d: an input {x:?} does not fit a weight {w:?}");
     assert!(
         stride > 0 && x[2] + 2 * padding >= w[2] && x[3] + 2 * padding >= w[3],
         "conv2d: an input {x:?} with stride {stride} and padding {padding} does not fit a weight {w:?}"
     );
-    if let Some(bias) = &bias {
+    if let Some(bias) = bias {
         assert_eq!(bias.dims(), [w[0]], "conv2d: the bias does not fit a weight {w:?}");
     }
-    #[cfg(feature = "flex")]
-    if is_flex_f32(&input) && is_flex_f32(&weight) && bias.as_ref().is_none_or(is_flex_f32) {
-        return flex::conv2d(input, weight, bias, stride, padding);
-    }
-    burn_conv2d(input, weight, bias, ConvOptions::new([stride, stride], [padding, padding], [1, 1], 1))
 }

@@ -21,10 +21,24 @@ const WEIGHT_TASKS: usize = 16;
 /// Rows or columns that a transposition takes at once.
 const BLOCK: usize = 16;
 
+/// Elements of a gradient that one task cuts.
+const CUT: usize = 1 << 16;
+
+/// Ends the gradient where the output was cut at 0.
+pub(super) fn cut(output_grad: &mut [f32], output: &[f32]) {
+    let work = output_grad.len();
+    let tasks = output_grad.chunks_mut(CUT).zip(output.chunks(CUT)).collect();
+    run_tasks(tasks, work, |(gradient, output): (&mut [f32], &[f32])| {
+        for (gradient, output) in gradient.iter_mut().zip(output) {
+            *gradient = if *output > 0.0 { *gradient } else { 0.0 };
+        }
+    });
+}
+
 /// The gradient `[N, in, H, W]` of the input from that of the output.
 pub(super) fn input_gradient(output_grad: &[f32], weight: &[f32], geometry: &Geometry) -> Vec<f32> {
     match geometry.transposed() {
-        Some(transposed) => convolve(output_grad, &flipped(weight, geometry), &[], &transposed),
+        Some(transposed) => convolve(output_grad, &flipped(weight, geometry), &[], false, &transposed),
         None => input_gradient_by_columns(output_grad, weight, geometry),
     }
 }
@@ -223,7 +237,7 @@ mod tests {
                 let pool =
                     rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a thread pool");
                 pool.install(|| {
-                    let output = convolve(&x, &w, &[], &geometry);
+                    let output = convolve(&x, &w, &[], false, &geometry);
                     (output, input_gradient(&g, &w, &geometry), weight_gradient(&g, &x, &geometry))
                 })
             };

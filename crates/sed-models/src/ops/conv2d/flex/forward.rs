@@ -13,8 +13,15 @@ pub(super) const TILE_FLOATS: usize = 128 * 1024;
 /// Fewest positions of a tile: each tile reads the whole weight again.
 pub(super) const MIN_COLUMNS: usize = 64;
 
-/// The output `[N, out, H', W']` for an input, a weight and a bias (of no elements: none), all row-major.
-pub(super) fn convolve(input: &[f32], weight: &[f32], bias: &[f32], geometry: &Geometry) -> Vec<f32> {
+/// The output `[N, out, H', W']` for an input, a weight and a bias (of no elements: none), all row-major; with
+/// `relu` cut at 0.
+pub(super) fn convolve(
+    input: &[f32],
+    weight: &[f32],
+    bias: &[f32],
+    relu: bool,
+    geometry: &Geometry,
+) -> Vec<f32> {
     let positions = geometry.batch * geometry.out_plane();
     let depth = geometry.depth();
     // Two tiles for each thread even out how long they take.
@@ -24,7 +31,7 @@ pub(super) fn convolve(input: &[f32], weight: &[f32], bias: &[f32], geometry: &G
     let mut output = vec![0.0; positions * geometry.out_channels];
     let tasks = tiles.iter().zip(parts(&mut output, &tiles, geometry)).collect();
     run_tasks(tasks, geometry.work(), |(tile, part)| {
-        convolve_tile(part, input, weight, bias, geometry, tile)
+        convolve_tile(part, input, weight, bias, relu, geometry, tile)
     });
     output
 }
@@ -58,6 +65,7 @@ fn convolve_tile(
     input: &[f32],
     weight: &[f32],
     bias: &[f32],
+    relu: bool,
     geometry: &Geometry,
     tile: &Tile,
 ) {
@@ -81,10 +89,20 @@ fn convolve_tile(
         for (i, target) in part.into_iter().enumerate() {
             let (image, channel) = (i / channels, i % channels);
             let source = &result[channel * columns + image * image_columns..][..image_columns];
-            match bias.get(channel) {
-                Some(&bias) => target.iter_mut().zip(source).for_each(|(to, from)| *to = from + bias),
-                None => target.copy_from_slice(source),
+            let elements = target.iter_mut().zip(source);
+            match (bias.get(channel), relu) {
+                (Some(&bias), false) => elements.for_each(|(to, from)| *to = from + bias),
+                (None, false) => target.copy_from_slice(source),
+                (bias, true) => {
+                    let bias = bias.copied().unwrap_or(0.0);
+                    elements.for_each(|(to, from)| *to = cut(from + bias));
+                }
             }
         }
     });
+}
+
+/// 0 for what is below; NaN stays.
+fn cut(value: f32) -> f32 {
+    if value < 0.0 { 0.0 } else { value }
 }

@@ -27,13 +27,14 @@ use geometry::Geometry;
 /// Backends with a convolution of this crate.
 #[backend_extension(Flex, Autodiff)]
 pub(crate) trait TiledConvolution: Backend {
-    /// The convolution; a bias without elements stands for no bias.
+    /// The convolution, cut at 0 from below with `relu`; a bias without elements stands for no bias.
     fn tiled_convolution(
         input: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         stride: usize,
         padding: usize,
+        relu: bool,
     ) -> FloatTensor<Self>;
 }
 
@@ -44,6 +45,7 @@ pub(super) fn conv2d(
     bias: Option<Tensor<1>>,
     stride: usize,
     padding: usize,
+    relu: bool,
 ) -> Tensor<4> {
     let bias = bias.unwrap_or_else(|| Tensor::empty([0], &weight.device()));
     Tensor::from_dispatch(<Dispatch as TiledConvolution>::tiled_convolution(
@@ -52,6 +54,7 @@ pub(super) fn conv2d(
         bias.into_dispatch(),
         stride,
         padding,
+        relu,
     ))
 }
 
@@ -62,10 +65,11 @@ impl TiledConvolution for Flex {
         bias: FloatTensor<Self>,
         stride: usize,
         padding: usize,
+        relu: bool,
     ) -> FloatTensor<Self> {
         let geometry = Geometry::new(dims(&input), dims(&weight), stride, padding);
         let (input, weight, bias) = (contiguous(input), contiguous(weight), contiguous(bias));
-        let output = forward::convolve(values(&input), values(&weight), values(&bias), &geometry);
+        let output = forward::convolve(values(&input), values(&weight), values(&bias), relu, &geometry);
         from_values(output, geometry.output_shape())
     }
 }
@@ -79,6 +83,8 @@ struct State {
     input: Option<NodeId>,
     /// Kept for the gradient of the input only.
     weight: Option<NodeId>,
+    /// Kept where it was cut at 0: there its gradient ends.
+    output: Option<FlexTensor>,
     geometry: Geometry,
 }
 
@@ -87,8 +93,11 @@ impl Backward<Flex, 3> for ConvolutionGradients {
 
     fn backward(self, ops: Ops<State, 3>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
         let [node_input, node_weight, node_bias] = ops.parents;
-        let State { input, weight, geometry } = ops.state;
-        let output_grad = contiguous(grads.consume::<Flex>(&ops.node));
+        let State { input, weight, output, geometry } = ops.state;
+        let mut output_grad = contiguous(grads.consume::<Flex>(&ops.node));
+        if let Some(output) = output {
+            backward::cut(output_grad.storage_mut(), values(&output));
+        }
         let output_grad = values(&output_grad);
         if let (Some(node), Some(weight)) = (node_input, weight) {
             let weight = contiguous(checkpointer.retrieve_node_output::<FlexTensor>(weight));
@@ -114,32 +123,28 @@ impl<C: CheckpointStrategy> TiledConvolution for Autodiff<Flex, C> {
         bias: FloatTensor<Self>,
         stride: usize,
         padding: usize,
+        relu: bool,
     ) -> FloatTensor<Self> {
         let geometry = Geometry::new(dims(input.primitive()), dims(weight.primitive()), stride, padding);
         let nodes = [input.node(), weight.node(), bias.node()];
+        let convolve =
+            |input, weight, bias| Flex::tiled_convolution(input, weight, bias, stride, padding, relu);
         match ConvolutionGradients.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(mut prep) => {
+                let kept_input = weight.is_tracked().then(|| prep.checkpoint(&input));
+                let kept_weight = input.is_tracked().then(|| prep.checkpoint(&weight));
+                let output = convolve(input.into_primitive(), weight.into_primitive(), bias.into_primitive());
                 let state = State {
-                    input: weight.is_tracked().then(|| prep.checkpoint(&input)),
-                    weight: input.is_tracked().then(|| prep.checkpoint(&weight)),
+                    input: kept_input,
+                    weight: kept_weight,
+                    output: relu.then(|| output.clone()),
                     geometry,
                 };
-                let output = Flex::tiled_convolution(
-                    input.into_primitive(),
-                    weight.into_primitive(),
-                    bias.into_primitive(),
-                    stride,
-                    padding,
-                );
                 prep.finish(state, output)
             }
-            OpsKind::UnTracked(prep) => prep.finish(Flex::tiled_convolution(
-                input.into_primitive(),
-                weight.into_primitive(),
-                bias.into_primitive(),
-                stride,
-                padding,
-            )),
+            OpsKind::UnTracked(prep) => {
+                prep.finish(convolve(input.into_primitive(), weight.into_primitive(), bias.into_primitive()))
+            }
         }
     }
 }
