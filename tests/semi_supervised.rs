@@ -158,6 +158,26 @@ fn the_supervised_method_ignores_unlabeled_images() {
 }
 
 #[test]
+fn checkpointing_computes_the_same_gradients() {
+    let run = |gradient_checkpointing| {
+        let config = TrainConfig { gradient_checkpointing, ..config() };
+        let mut optimizer = config.optimizer.init();
+        let mut model = SemiSupervised::new(detector(), &config).unwrap();
+        for iteration in 0..3 {
+            (model, _) = step(model, &mut optimizer, batch(iteration));
+        }
+        let weight = model.student.head.classification_head.cls_logits.weight.val();
+        (weight.gradient_checkpointing_strategy(), weights(&model.student))
+    };
+    let (plain, checkpointed) = (run(false), run(true));
+    assert_ne!(plain.0, checkpointed.0);
+    for (a, b) in plain.1.iter().zip(&checkpointed.1) {
+        // The same operations on the same numbers; sums may be taken in another order.
+        assert!((a - b).abs() <= 1e-6 * a.abs().max(1.0), "{a} and {b}");
+    }
+}
+
+#[test]
 fn a_step_that_is_not_finite_changes_nothing() {
     let mut optimizer = config().optimizer.init();
     let model = SemiSupervised::new(detector(), &config()).unwrap();

@@ -35,6 +35,10 @@ pub struct TrainConfig {
     pub ramp_up: usize,
     /// Upper bound of the gradient's global norm; absent for none.
     pub clip_norm: Option<f64>,
+    /// Whether cheap intermediate results of the forward pass are computed again for the backward pass
+    /// instead of kept: less memory for more time, the same gradients. Which ones is Burn's choice (those of
+    /// operations that memory bounds).
+    pub gradient_checkpointing: bool,
     /// The student's optimizer.
     pub optimizer: OptimizerConfig,
     /// The learning rate.
@@ -58,6 +62,7 @@ impl Default for TrainConfig {
             burn_in: 2_000,
             ramp_up: 2_000,
             clip_norm: Some(10.0),
+            gradient_checkpointing: false,
             optimizer: OptimizerConfig::default(),
             schedule: ScheduleConfig::default(),
             teacher: TeacherConfig { decay: 0.9996, ..TeacherConfig::default() },

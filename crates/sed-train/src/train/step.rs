@@ -15,7 +15,9 @@ use burn::{
 use sed_core::{Detections, Detector, Views, objective::Objective};
 
 use super::{
-    TrainConfig, TrainError, clip_global_norm,
+    TrainConfig, TrainError,
+    checkpointing::checkpointed,
+    clip_global_norm,
     metrics::{EvaluatedBatch, TEACHER_FOREGROUND},
     update_teacher,
 };
@@ -95,8 +97,11 @@ impl<D: Detector> SemiSupervised<D> {
         failure: Failure,
     ) -> Result<Self, TrainError> {
         config.validate()?;
-        let student = detector.train();
+        let mut student = detector.train();
         let teacher = student.valid();
+        if config.gradient_checkpointing {
+            student = checkpointed(student);
+        }
         let objective = Objective::new(config.objective)?;
         let plan = Arc::new(Plan { config: config.clone(), objective, failure });
         Ok(Self { student, teacher, iteration: 0, plan })
@@ -109,8 +114,12 @@ impl<D: Detector> SemiSupervised<D> {
 
     /// The student's device, with autodiff and without.
     fn devices(&self) -> (Device, Device) {
-        let device = self.student.devices().remove(0);
-        (device.clone().without_autodiff().autodiff(), device.without_autodiff())
+        let plain = self.student.devices().remove(0).without_autodiff();
+        let mut device = plain.clone().autodiff();
+        if self.plan.config.gradient_checkpointing {
+            device = device.gradient_checkpointing();
+        }
+        (device, plain)
     }
 
     /// The teacher after the student's step number `self.iteration`.
