@@ -159,10 +159,11 @@ fn the_supervised_method_ignores_unlabeled_images() {
 
 #[test]
 fn checkpointing_computes_the_same_gradients() {
+    let first = detector();
     let run = |gradient_checkpointing| {
         let config = TrainConfig { gradient_checkpointing, ..config() };
         let mut optimizer = config.optimizer.init();
-        let mut model = SemiSupervised::new(detector(), &config).unwrap();
+        let mut model = SemiSupervised::new(first.clone(), &config).unwrap();
         for iteration in 0..3 {
             (model, _) = step(model, &mut optimizer, batch(iteration));
         }

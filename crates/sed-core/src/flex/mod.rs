@@ -5,4 +5,6 @@
 
 mod tensor;
 
-pub use tensor::{contiguous, dims, from_values, is_flex_f32, primitive, run_tasks, values};
+pub use tensor::{
+    contiguous, dims, from_values, into_primitive, is_flex_f32, primitive, run_tasks, values, values_mut,
+};

@@ -27,10 +27,15 @@ pub fn is_flex_f32<const D: usize>(tensor: &Tensor<D>) -> bool {
 /// The tensor behind a handle, without its graph and with its elements in row-major order; `None` unless it is an
 /// `f32` tensor of flex.
 pub fn primitive<const D: usize>(tensor: &Tensor<D>) -> Option<FlexTensor> {
-    if !is_flex_f32(tensor) {
+    into_primitive(tensor.clone())
+}
+
+/// [`primitive`] of the last handle, so that it can be written in place.
+pub fn into_primitive<const D: usize>(tensor: Tensor<D>) -> Option<FlexTensor> {
+    if !is_flex_f32(&tensor) {
         return None;
     }
-    match tensor.clone().inner().into_dispatch().kind {
+    match tensor.inner().into_dispatch().kind {
         DispatchTensorKind::Flex(tensor) => Some(contiguous(tensor.float())),
         // Unreachable where flex is the only backend compiled in.
         #[allow(unreachable_patterns)]
@@ -59,6 +64,19 @@ pub fn dims<const D: usize>(tensor: &FlexTensor) -> [usize; D] {
 /// If the tensor is of another type or not contiguous.
 pub fn values(tensor: &FlexTensor) -> &[f32] {
     tensor.as_slice().expect("a contiguous f32 tensor, by the checks of the callers")
+}
+
+/// The elements of a [`contiguous`] `f32` tensor, to be written: in place where this is the only handle of its
+/// memory, in a copy where it is not.
+///
+/// # Panics
+///
+/// If the tensor is of another type or not contiguous.
+pub fn values_mut(tensor: &mut FlexTensor) -> &mut [f32] {
+    // A part of a larger tensor is contiguous too.
+    let (start, end) =
+        tensor.layout().contiguous_offsets().expect("a contiguous tensor, by the checks of the callers");
+    &mut tensor.storage_mut::<f32>()[start..end]
 }
 
 /// A tensor of `shape` from its elements in row-major order.
@@ -95,4 +113,21 @@ pub fn run_tasks<T: Send>(tasks: Vec<T>, work: usize, run: impl Fn(T) + Sync + S
         }
         work_off();
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    #[test]
+    fn a_part_of_a_tensor_is_written_alone() {
+        let all = Tensor::<2>::from_floats([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], &Device::flex());
+        let mut row = primitive(&all.clone().slice([1..2])).expect("a tensor of flex");
+        assert_eq!(values(&row), [3.0, 4.0]);
+        values_mut(&mut row).copy_from_slice(&[7.0, 8.0]);
+        assert_eq!(values(&row), [7.0, 8.0]);
+        assert_eq!(all.into_data().try_to_vec::<f32>().unwrap(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    }
 }

@@ -71,14 +71,66 @@ fn descending<F: Float>(a: F, b: F) -> Ordering {
 }
 
 fn suppress<F: Float>(boxes: &[[F; 4]], order: Vec<usize>, iou_threshold: F) -> Vec<usize> {
-    let mut kept: Vec<usize> = Vec::new();
+    let mut kept = Kept::default();
     for i in order {
-        let overlaps = kept.iter().any(|&k| boxes::iou(&boxes[k], &boxes[i]) > iou_threshold);
-        if !overlaps {
-            kept.push(i);
+        if !kept.overlaps(&boxes[i], iou_threshold) {
+            kept.push(i, boxes[i]);
         }
     }
-    kept
+    kept.indices
+}
+
+/// Boxes that are compared at once.
+const LANES: usize = 16;
+
+/// The boxes that survive, in groups whose coordinates lie side by side: most pairs lie apart, which a few vector
+/// instructions tell of a whole group.
+struct Kept<F> {
+    indices: Vec<usize>,
+    /// `[x1, y1, x2, y2]` of each box of a group.
+    groups: Vec<[[F; LANES]; 4]>,
+}
+
+impl<F> Default for Kept<F> {
+    fn default() -> Self {
+        Self { indices: Vec::new(), groups: Vec::new() }
+    }
+}
+
+impl<F: Float> Kept<F> {
+    fn push(&mut self, index: usize, of: [F; 4]) {
+        let lane = self.indices.len() % LANES;
+        if lane == 0 {
+            // Beyond the last box: copies of it, which change nothing.
+            self.groups.push(of.map(|coordinate| [coordinate; LANES]));
+        }
+        if let Some(group) = self.groups.last_mut() {
+            group.iter_mut().zip(of).for_each(|(side, coordinate)| side[lane..].fill(coordinate));
+        }
+        self.indices.push(index);
+    }
+
+    fn overlaps(&self, of: &[F; 4], iou_threshold: F) -> bool {
+        // Below 0 boxes that lie apart count as overlapping too.
+        let apart_counts = iou_threshold < F::zero();
+        self.groups
+            .iter()
+            .any(|group| (apart_counts || near(group, of)) && overlaps(group, of, iou_threshold))
+    }
+}
+
+/// Whether a box may meet one of a group; true where a coordinate is NaN.
+fn near<F: Float>([x1, y1, x2, y2]: &[[F; LANES]; 4], of: &[F; 4]) -> bool {
+    let mut near = false;
+    for k in 0..LANES {
+        let apart = (x1[k] >= of[2]) | (x2[k] <= of[0]) | (y1[k] >= of[3]) | (y2[k] <= of[1]);
+        near |= !apart;
+    }
+    near
+}
+
+fn overlaps<F: Float>([x1, y1, x2, y2]: &[[F; LANES]; 4], of: &[F; 4], iou_threshold: F) -> bool {
+    (0..LANES).any(|k| boxes::iou(&[x1[k], y1[k], x2[k], y2[k]], of) > iou_threshold)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use burn::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::TrainError;
+use super::{TrainError, average::moved};
 
 /// What the teacher takes over of the student's running statistics (batch norm's mean and
 /// variance).
@@ -160,7 +160,7 @@ impl ModuleMapper for Blend {
             // The teacher lives off the autodiff device, where `inner` is not defined.
             let on_graph = teacher.is_autodiff();
             let teacher = if on_graph { teacher.inner() } else { teacher };
-            let blended = if copies { student } else { teacher * decay + student * (1.0 - decay) };
+            let blended = if copies { student } else { moved(teacher, student, decay) };
             if on_graph { Tensor::from_inner(blended) } else { blended }
         })
     }

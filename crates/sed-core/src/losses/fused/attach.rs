@@ -16,7 +16,7 @@ use burn::{
 };
 
 use super::{TASK, WORK};
-use crate::flex::{contiguous, run_tasks, values};
+use crate::flex::{contiguous, run_tasks, values, values_mut};
 
 /// Backends on which a gradient can be attached.
 #[backend_extension(Flex, Autodiff)]
@@ -79,7 +79,7 @@ impl Backward<Flex, 2> for Attached {
 /// In place where nothing else holds the tensor.
 fn scaled(tensor: FlexTensor, factor: f32) -> FlexTensor {
     let mut tensor = contiguous(tensor);
-    let elements = tensor.storage_mut::<f32>();
+    let elements = values_mut(&mut tensor);
     let work = elements.len() * WORK;
     run_tasks(elements.chunks_mut(TASK).collect(), work, |part: &mut [f32]| {
         part.iter_mut().for_each(|element| *element *= factor);

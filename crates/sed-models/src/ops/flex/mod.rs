@@ -6,5 +6,5 @@ mod sum;
 
 pub(crate) use matrix::{MatrixMut, MatrixRef, multiply};
 pub(crate) use scratch::with_scratch;
-pub(crate) use sed_core::flex::{contiguous, dims, from_values, is_flex_f32, run_tasks, values};
+pub(crate) use sed_core::flex::{contiguous, dims, from_values, is_flex_f32, run_tasks, values, values_mut};
 pub(crate) use sum::sum;

@@ -21,7 +21,7 @@ use burn::{
     tensor::Tensor,
 };
 
-use crate::ops::flex::{contiguous, dims, from_values, values};
+use crate::ops::flex::{contiguous, dims, from_values, values, values_mut};
 use geometry::Geometry;
 
 /// Backends with a convolution of this crate.
@@ -96,7 +96,7 @@ impl Backward<Flex, 3> for ConvolutionGradients {
         let State { input, weight, output, geometry } = ops.state;
         let mut output_grad = contiguous(grads.consume::<Flex>(&ops.node));
         if let Some(output) = output {
-            backward::cut(output_grad.storage_mut(), values(&output));
+            backward::cut(values_mut(&mut output_grad), values(&output));
         }
         let output_grad = values(&output_grad);
         if let (Some(node), Some(weight)) = (node_input, weight) {
