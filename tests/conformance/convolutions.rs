@@ -9,7 +9,7 @@ use burn::{
 use sed::models::{
     backbone::{FpnConfig, P6Source, ResNetConfig},
     faster_rcnn::FasterRcnnConfig,
-    ops::conv2d::conv2d,
+    ops::conv2d::{conv2d, conv2d_relu},
     retinanet::RetinaNetConfig,
 };
 
@@ -59,6 +59,46 @@ pub fn check(name: &str, shape: Shape, rows: usize) {
         results.add_gradient("bias", &bias, &gradients);
         results
     });
+}
+
+/// With the ReLU behind it, which a backend may compute in the same pass; with a bias or without.
+fn check_rectified(name: &str, shape: Shape, bias: bool) {
+    let Shape { kernel, stride, input, output } = shape;
+    with_exact(name, Tolerance::Products, |place| {
+        let x = place.leaf([2, input, 12, 13], 1);
+        let weight = place.leaf([output, input, kernel, kernel], 2);
+        let bias = bias.then(|| place.leaf([output], 3));
+        let y = conv2d_relu(x.clone(), weight.clone(), bias.clone(), stride, kernel / 2);
+        let gradients = place.backward(y.clone());
+        let mut results = Results::default();
+        results.add("output", y);
+        results.add_gradient("input", &x, &gradients);
+        results.add_gradient("weight", &weight, &gradients);
+        if let Some(bias) = bias {
+            results.add_gradient("bias", &bias, &gradients);
+        }
+        results
+    });
+}
+
+#[test]
+fn conv_relu_7x7_s2_3_64() {
+    check_rectified("conv_relu_7x7_s2_3_64", Shape { kernel: 7, stride: 2, input: 3, output: 64 }, false);
+}
+
+#[test]
+fn conv_relu_1x1_64_64() {
+    check_rectified("conv_relu_1x1_64_64", Shape { kernel: 1, stride: 1, input: 64, output: 64 }, true);
+}
+
+#[test]
+fn conv_relu_3x3_32_32() {
+    check_rectified("conv_relu_3x3_32_32", Shape { kernel: 3, stride: 1, input: 32, output: 32 }, true);
+}
+
+#[test]
+fn conv_relu_3x3_s2_16_32() {
+    check_rectified("conv_relu_3x3_s2_16_32", Shape { kernel: 3, stride: 2, input: 16, output: 32 }, false);
 }
 
 macro_rules! convolutions {

@@ -63,6 +63,33 @@ fn focal_loss_of_any_exponent() {
     check_focal("focal_loss_of_any_exponent", SigmoidFocalLoss { alpha: 0.25, gamma: 1.7 });
 }
 
+/// The same of class numbers, with weights of anchors, as the detectors use it.
+fn check_focal_by_classes(name: &str, loss: SigmoidFocalLoss) {
+    // One-hot rows are made in `f32`.
+    with_other(name, Tolerance::Products, |place| {
+        let (leaf, logits) = logits(place, 1);
+        // Class 7 and -1 are background.
+        let classes = place.indices((0..300).map(|i| (i * i + i / 7) % 9 - 1).collect(), [2, 150]);
+        let sum = loss.sum_of_classes(logits, classes, place.values([2, 150], 4).abs());
+        let gradients = (sum.clone() * 0.7).backward();
+        let mut results = Results::default();
+        results.add("sum", sum);
+        results.add_gradient("logits", &leaf, &gradients);
+        results
+    });
+}
+
+#[test]
+fn focal_loss_by_classes() {
+    check_focal_by_classes("focal_loss_by_classes", SigmoidFocalLoss::default());
+}
+
+#[test]
+fn focal_loss_by_classes_of_any_exponent() {
+    let loss = SigmoidFocalLoss { alpha: 0.5, gamma: 1.7 };
+    check_focal_by_classes("focal_loss_by_classes_of_any_exponent", loss);
+}
+
 /// `log σ(z)` of large logits too, where it is `z` or 0: in an RPN the background's.
 #[test]
 fn log_sigmoid() {
