@@ -34,6 +34,8 @@ if ! grep -q '^test result' "$log"; then
     cat "$log"
     exit "${status/#0/1}"
 fi
+# Why there is no device, once and not for each test.
+grep -oE '(environment variable BURN_DEVICE: )?device `.*' "$log" | sort -u || true
 # The largest errors first.
 grep -o 'conformance [a-z].*: .*' "$log" | sed 's/^conformance //' | sort -t: -k2 -gr || true
 grep -A 8 'of the largest entry:$' "$log" | grep -E '^(  |[a-z_0-9]+: )' || true
