@@ -1,13 +1,31 @@
 //! Three supervised steps of RetinaNet of ResNet-50 on one image of 512², for the peak memory of a process that does
-//! nothing else; prints the most resident memory in MiB, where the system tells it.
+//! nothing else; prints the most resident memory in MiB, where the system tells it. With the argument `checkpointed`
+//! what is cheap is computed again in the backward pass.
 
 mod common;
 
-use burn::tensor::Device;
+use burn::{
+    module::{Module, ModuleMapper, Param},
+    tensor::{Device, GradientCheckpointingStrategy, Tensor},
+};
 use common::retinanet::{self, Supervised};
 
+struct Checkpointed;
+
+impl ModuleMapper for Checkpointed {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|tensor| {
+            tensor.with_gradient_checkpointing_strategy(GradientCheckpointingStrategy::Balanced)
+        })
+    }
+}
+
 fn main() {
-    let mut training = Supervised::new(retinanet::resnet50(&Device::flex()), 1, 512);
+    let mut model = retinanet::resnet50(&Device::flex()).train();
+    if std::env::args().any(|argument| argument == "checkpointed") {
+        model = model.map(&mut Checkpointed);
+    }
+    let mut training = Supervised::new(model, 1, 512);
     for _ in 0..3 {
         training.step();
     }

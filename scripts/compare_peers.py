@@ -152,8 +152,12 @@ def report(ours, peer, rounds):
 def compare(arguments, environment, folder):
     ours, peer = Ours(folder, environment), Peer(arguments.python, environment)
     if arguments.memory:
-        own = subprocess.run([ours.memory, "--bench"], stdout=subprocess.PIPE, check=True, text=True).stdout
-        rows = [["ours", own.split()[1]], ["PyTorch", peer.call("memory.py").split()[1]]]
+        def own(*options):
+            command = [ours.memory, "--bench", *options]
+            return subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout.split()[1]
+
+        rows = [["ours", own()], ["ours, checkpointed", own("checkpointed")]]
+        rows.append(["PyTorch", peer.call("memory.py").split()[1]])
         table(rows, ["three supervised steps, RetinaNet-R50, 1 × 512²", "peak resident memory, MiB"])
         return
     chosen = [case for case in ours.cases if re.search(arguments.only, case)]

@@ -45,9 +45,9 @@ pub struct Supervised {
 }
 
 impl Supervised {
-    /// `count` images of `side`² pixels.
+    /// `count` images of `side`² pixels; a `model` off the graph is put on it.
     pub fn new(model: RetinaNet, count: usize, side: usize) -> Self {
-        let model = model.train();
+        let model = if model.devices().iter().any(Device::is_autodiff) { model } else { model.train() };
         let device = model.devices().remove(0);
         Self {
             images: images(count, side, &device),

@@ -1,8 +1,10 @@
 //! The losses of detection and of Scale-Equivalent Distillation.
 //!
-//! All return one value an element or an anchor and leave reduction to the caller. None holds more
+//! Most return one value an element or an anchor and leave reduction to the caller. None holds more
 //! than a small, fixed number of tensors of the size of its input: where the gradient has a closed
-//! form, it is built together with the value (see [`surrogate`]).
+//! form, it is built together with the value (see [`surrogate`]). On flex the sums that training needs,
+//! [`SigmoidFocalLoss::sum_of_classes`] and those of the [objective](crate::objective) on sigmoid heads,
+//! are made in one pass and hold their gradient alone until the backward pass.
 
 pub mod box_norm;
 pub mod divergence;
