@@ -1,6 +1,8 @@
 //! The convolution against Burn's own, values and gradients. On other backends than flex the two are the same.
 
 use burn::tensor::{Device, Tensor, TensorData, Tolerance, activation::relu, module, ops::ConvOptions};
+#[cfg(feature = "flex")]
+use proptest::prelude::*;
 use sed_models::ops::conv2d::{conv2d, conv2d_relu};
 
 /// Values in [-1, 1) that look random: the high bits of a linear congruential generator.
@@ -28,6 +30,7 @@ fn assert_close<const D: usize>(actual: Tensor<D>, expected: Tensor<D>, what: &s
     assert!(error <= 1e-5 * scale.max(1.0), "{what}: off by {error} at a scale of {scale}");
 }
 
+#[derive(Debug)]
 struct Case {
     input: [usize; 4],
     out: usize,
@@ -38,16 +41,16 @@ struct Case {
 }
 
 fn check(case: &Case) {
-    check_with(case, false);
-    check_with(case, true);
+    check_on(&Device::default(), case, false);
+    check_on(&Device::default(), case, true);
 }
 
-fn check_with(case: &Case, cut: bool) {
+fn check_on(device: &Device, case: &Case, cut: bool) {
     let &Case { input, out, kernel, stride, padding, bias } = case;
     let what = format!(
         "{input:?} -> {out}, kernel {kernel}, stride {stride}, padding {padding}, bias {bias}, relu {cut}"
     );
-    let device = Device::default().autodiff();
+    let device = device.clone().autodiff();
     let leaves = || {
         let x = values(input, 1, &device).require_grad();
         let w = values([out, input[1], kernel, kernel], 2, &device).require_grad();
@@ -103,6 +106,44 @@ fn matches_burn_for_shapes_of_detectors() {
         ([1, 3, 48, 48], 8, 7, 2),
     ] {
         check(&Case { input, out, kernel, stride, padding: kernel / 2, bias: true });
+    }
+}
+
+/// Multiplications of a random case at most.
+#[cfg(feature = "flex")]
+const WORK: usize = 20_000_000;
+
+#[cfg(feature = "flex")]
+prop_compose! {
+    /// Wide enough in images, channels and maps that tiles and groups of channels begin and end everywhere.
+    fn any_case()(
+        batch in 1..6usize,
+        channels in 1..140usize,
+        side in [1..36usize, 1..36],
+        out in 1..70usize,
+        kernel in prop::sample::select(vec![1, 1, 2, 3, 3, 3, 5, 7]),
+        stride in 1..4usize,
+        padding in 0..4usize,
+        bias: bool,
+    ) -> Case {
+        let padding = padding.min(kernel);
+        let least = kernel.saturating_sub(2 * padding).max(1);
+        let side = side.map(|side| side.max(least));
+        let positions = side.map(|side| (side + 2 * padding - kernel) / stride + 1);
+        let per_channel = batch * positions[0] * positions[1] * kernel * kernel * out;
+        let channels = channels.min((WORK / per_channel).max(1));
+        Case { input: [batch, channels, side[0], side[1]], out, kernel, stride, padding, bias }
+    }
+}
+
+#[cfg(feature = "flex")]
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    /// On flex whatever the device of the other tests: elsewhere the two are one.
+    #[test]
+    fn matches_burn_for_any_shape(case in any_case(), cut: bool) {
+        check_on(&Device::flex(), &case, cut);
     }
 }
 
