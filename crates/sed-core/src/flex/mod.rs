@@ -3,8 +3,10 @@
 //!
 //! For crates that add operations through Burn's backend extensions, as `sed-models` does.
 
+mod sum;
 mod tensor;
 
+pub use sum::sum;
 pub use tensor::{
     contiguous, dims, from_values, into_primitive, is_flex_f32, primitive, run_tasks, values, values_mut,
 };

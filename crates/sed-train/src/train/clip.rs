@@ -5,6 +5,8 @@ use burn::{
     optim::GradientsParams,
     tensor::Tensor,
 };
+#[cfg(feature = "flex")]
+use sed_core::flex;
 
 /// Scales all gradients of `module` by one factor so that their global norm
 /// `sqrt(Σ over parameters of ‖g‖²)` is at most `max_norm`, and returns them with the norm before
@@ -17,14 +19,14 @@ pub fn clip_global_norm<M: Module>(
     grads: GradientsParams,
     max_norm: Option<f64>,
 ) -> (GradientsParams, f64) {
-    let mut squares = Squares { grads: &grads, squares: Vec::new() };
+    let mut squares = Squares { grads: &grads, on_host: 0.0, on_device: Vec::new() };
     module.visit(&mut squares);
-    if squares.squares.is_empty() {
-        return (grads, 0.0);
+    let mut sum = squares.on_host;
+    if !squares.on_device.is_empty() {
+        // One read for all parameters: each read stalls a GPU.
+        sum += f64::from(Tensor::cat(squares.on_device, 0).sum().into_scalar::<f32>());
     }
-    // One read for all parameters: each read stalls a GPU.
-    let sum = Tensor::cat(squares.squares, 0).sum();
-    let norm = f64::from(sum.into_scalar::<f32>()).sqrt();
+    let norm = sum.sqrt();
     match max_norm {
         Some(max) if norm.is_finite() && norm > max => {
             let mut scale = Scale { grads, factor: max / norm };
@@ -37,15 +39,31 @@ pub fn clip_global_norm<M: Module>(
 
 struct Squares<'a> {
     grads: &'a GradientsParams,
-    squares: Vec<Tensor<1>>,
+    /// Of gradients in the host's memory.
+    on_host: f64,
+    on_device: Vec<Tensor<1>>,
 }
 
 impl ModuleVisitor for Squares<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some(grad) = self.grads.get::<D>(param.id) {
-            self.squares.push((grad.clone() * grad).sum());
+        let Some(grad) = self.grads.get::<D>(param.id) else { return };
+        #[cfg(feature = "flex")]
+        if let Some(grad) = flex::primitive(&grad) {
+            self.on_host += sum_of_squares(flex::values(&grad));
+            return;
         }
+        self.on_device.push((grad.clone() * grad).sum());
     }
+}
+
+#[cfg(feature = "flex")]
+fn sum_of_squares(values: &[f32]) -> f64 {
+    /// Elements that a task takes.
+    const TASK: usize = 1 << 16;
+    let mut sums = vec![0.0; values.len().div_ceil(TASK)];
+    let tasks = values.chunks(TASK).zip(&mut sums).collect();
+    flex::run_tasks(tasks, values.len(), |(part, sum): (&[f32], &mut f64)| *sum = flex::sum(part, |v| v * v));
+    sums.iter().sum()
 }
 
 struct Scale {

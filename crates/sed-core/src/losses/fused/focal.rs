@@ -1,7 +1,10 @@
 //! Focal loss of anchors with at most one class each.
 
-use super::{BLOCK, TASK, WORK, elementary::sigmoid_and_softplus, sum::sum};
-use crate::{flex::run_tasks, losses::SigmoidFocalLoss};
+use super::{BLOCK, TASK, WORK, elementary::sigmoid_and_softplus};
+use crate::{
+    flex::{run_tasks, sum},
+    losses::SigmoidFocalLoss,
+};
 
 /// `Σ_i w_i Σ_c FL(z_ic, [c = class_i])` and its gradient to the logits. A class outside of `0..columns` stands for
 /// background.
@@ -79,7 +82,7 @@ fn with_power(
                     (losses[row.start + class], gradient[row.start + class]) = (value, -slope);
                 }
                 gradient[row.clone()].iter_mut().for_each(|slope| *slope *= weight);
-                *task.value += f64::from(weight * sum(&losses[row]));
+                *task.value += f64::from(weight) * sum(&losses[row], |loss| loss);
             }
         }
     });

@@ -8,7 +8,6 @@ mod attach;
 mod elementary;
 mod focal;
 mod pair;
-mod sum;
 #[cfg(test)]
 mod tests;
 

@@ -5,10 +5,9 @@ use burn::tensor::{Tensor, TensorData};
 use super::{
     BLOCK, TASK, WORK,
     elementary::{sigmoid, sigmoid_and_softplus, softplus},
-    sum::sum,
 };
 use crate::{
-    flex::{primitive, run_tasks, values},
+    flex::{primitive, run_tasks, sum, values},
     losses::{BoxNorm, surrogate::sum_with_gradient},
     reweight::{BoxWeights, Granularity, ReweightConfig, WeightedSums},
     structures::{Predictions, ViewPair},
@@ -187,7 +186,7 @@ impl PairTerm {
         match self.reweight.granularity {
             Granularity::PerAnchor => {
                 gradient.iter_mut().for_each(|slope| *slope *= anchor);
-                sums.class += f64::from(anchor * sum(losses));
+                sums.class += f64::from(anchor) * sum(losses, |loss| loss);
                 sums.class_weight += f64::from(anchor);
             }
             Granularity::PerClass => {

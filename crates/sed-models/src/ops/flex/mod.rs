@@ -2,9 +2,9 @@
 
 mod matrix;
 mod scratch;
-mod sum;
 
 pub(crate) use matrix::{MatrixMut, MatrixRef, multiply};
 pub(crate) use scratch::with_scratch;
-pub(crate) use sed_core::flex::{contiguous, dims, from_values, is_flex_f32, run_tasks, values, values_mut};
-pub(crate) use sum::sum;
+pub(crate) use sed_core::flex::{
+    contiguous, dims, from_values, is_flex_f32, run_tasks, sum, values, values_mut,
+};

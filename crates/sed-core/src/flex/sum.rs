@@ -5,7 +5,7 @@ const CHUNK: usize = 4096;
 
 /// `Σ f(value)`: chunks in eight interleaved `f32` sums, which the compiler can keep in vector registers, and the
 /// chunks' sums in `f64`.
-pub(crate) fn sum(values: &[f32], f: impl Fn(f32) -> f32) -> f64 {
+pub fn sum(values: &[f32], f: impl Fn(f32) -> f32) -> f64 {
     values.chunks(CHUNK).map(|chunk| f64::from(chunk_sum(chunk, &f))).sum()
 }
 
