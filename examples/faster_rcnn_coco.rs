@@ -19,12 +19,9 @@ use common::{
     compare::{Model, compare},
     preset::{self, ScenesPreset},
 };
-use sed::{
-    core::objective::ObjectiveConfig,
-    models::{
-        backbone::ResNet,
-        faster_rcnn::{FasterRcnn, FasterRcnnConfig},
-    },
+use sed::models::{
+    backbone::ResNet,
+    faster_rcnn::{FasterRcnn, FasterRcnnConfig},
 };
 
 fn main() -> ExitCode {
@@ -41,8 +38,7 @@ fn run(args: &Args) -> Result<()> {
         }
     };
     // Two stages learn the scenes sooner than one, see docs/results.md.
-    let objective = ObjectiveConfig { temperature: 0.5, ..preset::small_objective() };
-    let scenes = ScenesPreset { iterations: 3000, burn_in: 600, objective };
+    let scenes = ScenesPreset { iterations: 3000, burn_in: 600 };
     compare("faster_rcnn", args, &preset::settings(args, model, scenes)?)
 }
 

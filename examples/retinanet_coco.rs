@@ -19,12 +19,9 @@ use common::{
     compare::{Model, compare},
     preset::{self, ScenesPreset},
 };
-use sed::{
-    core::objective::ObjectiveConfig,
-    models::{
-        backbone::ResNet,
-        retinanet::{RetinaNet, RetinaNetConfig},
-    },
+use sed::models::{
+    backbone::ResNet,
+    retinanet::{RetinaNet, RetinaNetConfig},
 };
 
 fn main() -> ExitCode {
@@ -40,14 +37,7 @@ fn run(args: &Args) -> Result<()> {
             config
         }
     };
-    // Tuned on these scenes; on harder data with a poorer teacher they lose, see docs/results.md.
-    let objective = ObjectiveConfig {
-        scale_weight: 2.0,
-        distill_weight: 8.0,
-        temperature: 0.5,
-        ..preset::small_objective()
-    };
-    let scenes = ScenesPreset { iterations: 5000, burn_in: 1000, objective };
+    let scenes = ScenesPreset { iterations: 5000, burn_in: 1000 };
     compare("retinanet", args, &preset::settings(args, model, scenes)?)
 }
 

@@ -33,9 +33,10 @@ pub struct Args {
     /// Percent of the training images whose labels are used; the others count as unlabeled.
     #[arg(long, value_name = "P")]
     pub labeled_percent: Option<f64>,
-    /// Which of the possible draws of labeled images.
-    #[arg(long, value_name = "K", default_value_t = 0)]
-    pub fold: u32,
+    /// Which of the possible draws of labeled images; by default that of the seed's number, so that runs of several
+    /// seeds differ in their labels too.
+    #[arg(long, value_name = "K")]
+    pub fold: Option<u64>,
 
     /// Train by one method only; otherwise by both, for a comparison.
     #[arg(long, value_enum)]
@@ -61,7 +62,7 @@ pub struct Args {
     /// the others.
     #[arg(long, value_name = "N")]
     pub image_size: Option<usize>,
-    /// Seed of weights, order and augmentation.
+    /// Seed of weights, order and augmentation, and of the draw of labels where `--fold` does not say.
     #[arg(long, value_name = "S", default_value_t = 0)]
     pub seed: u64,
     /// Where to compute: default, flex, ndarray, wgpu, vulkan, metal, cuda:0, rocm:0.

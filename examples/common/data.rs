@@ -60,7 +60,7 @@ impl Dataset {
     fn read(files: &UserData, args: &Args, percent: f64, source: String) -> Result<Self> {
         let index = CocoIndex::read(&files.train_annotations)?;
         let percent = args.labeled_percent.unwrap_or(percent);
-        let manifest = SplitManifest::draw(&index, percent, u64::from(args.fold))?;
+        let manifest = SplitManifest::draw(&index, percent, args.fold.unwrap_or(args.seed))?;
         // Only the labels of the labeled part are read; the others are never in memory.
         let labels = index.labels(&manifest.labeled, InvalidBoxes::Refuse)?;
         let labeled = index.labeled_set(&files.train_images, &labels)?;

@@ -19,8 +19,6 @@ use super::{
 pub struct ScenesPreset {
     /// Supervised steps before the teacher teaches.
     pub burn_in: usize,
-    /// The weights of the losses.
-    pub objective: ObjectiveConfig,
     /// Optimizer steps.
     pub iterations: usize,
 }
@@ -45,7 +43,8 @@ pub fn settings<M>(args: &Args, model: M, scenes: ScenesPreset) -> Result<Settin
         settings.augment.strong.grey_probability = 0.05;
         settings.train = settings.train.with_iterations(scenes.iterations);
         settings.train.burn_in = scenes.burn_in;
-        settings.train.objective = scenes.objective;
+        // Not for photos: there it was tried with larger weights alone, and lost, see docs/results.md.
+        settings.train.objective.temperature = 0.5;
     }
     if args.backbone != Backbone::Tiny {
         // Deeper networks start from ImageNet weights and train at the published schedule.
@@ -79,7 +78,7 @@ pub fn body(backbone: Backbone) -> Option<ResNetConfig> {
 }
 
 /// The weights of the losses for small images and networks trained from scratch.
-pub fn small_objective() -> ObjectiveConfig {
+fn small_objective() -> ObjectiveConfig {
     ObjectiveConfig {
         scale_weight: 0.5,
         distill_weight: 2.0,
