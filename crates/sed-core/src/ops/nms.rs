@@ -129,8 +129,13 @@ fn near<F: Float>([x1, y1, x2, y2]: &[[F; LANES]; 4], of: &[F; 4]) -> bool {
     near
 }
 
+/// Whether a box overlaps one of a group; without a way out before the end, so that the lanes stay vectors.
 fn overlaps<F: Float>([x1, y1, x2, y2]: &[[F; LANES]; 4], of: &[F; 4], iou_threshold: F) -> bool {
-    (0..LANES).any(|k| boxes::iou(&[x1[k], y1[k], x2[k], y2[k]], of) > iou_threshold)
+    let mut overlaps = false;
+    for k in 0..LANES {
+        overlaps |= boxes::iou(&[x1[k], y1[k], x2[k], y2[k]], of) > iou_threshold;
+    }
+    overlaps
 }
 
 #[cfg(test)]
