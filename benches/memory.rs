@@ -4,26 +4,14 @@
 
 mod common;
 
-use burn::{
-    module::{Module, ModuleMapper, Param},
-    tensor::{Device, GradientCheckpointingStrategy, Tensor},
-};
+use burn::{module::Module, tensor::Device};
 use common::retinanet::{self, Supervised};
-
-struct Checkpointed;
-
-impl ModuleMapper for Checkpointed {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        param.map(|tensor| {
-            tensor.with_gradient_checkpointing_strategy(GradientCheckpointingStrategy::Balanced)
-        })
-    }
-}
+use sed_train::train::checkpointed;
 
 fn main() {
     let mut model = retinanet::resnet50(&Device::flex()).train();
     if std::env::args().any(|argument| argument == "checkpointed") {
-        model = model.map(&mut Checkpointed);
+        model = checkpointed(model);
     }
     let mut training = Supervised::new(model, 1, 512);
     for _ in 0..3 {

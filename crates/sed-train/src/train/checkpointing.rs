@@ -7,7 +7,11 @@ use burn::{
 
 /// The module with parameters whose operations are checkpointed: Burn refuses to mix parameters and inputs of
 /// different strategies, and a module keeps its own when it moves to another device.
-pub(super) fn checkpointed<M: Module>(module: M) -> M {
+///
+/// # Panics
+///
+/// If a parameter is not on an autodiff device.
+pub fn checkpointed<M: Module>(module: M) -> M {
     module.map(&mut Checkpointed)
 }
 

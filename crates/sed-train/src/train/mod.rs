@@ -22,6 +22,7 @@ mod schedule;
 mod step;
 mod teacher;
 
+pub use checkpointing::checkpointed;
 pub use clip::clip_global_norm;
 pub use config::{Method, TrainConfig};
 pub use engine::{Evaluation, TrainData, TrainOutcome, train};

@@ -160,7 +160,7 @@ fn a_number_that_is_none_shows_in_the_sums() {
 }
 
 #[test]
-fn nothing_is_computed_for_other_tensors() {
+fn nothing_is_computed_without_elements() {
     let at = pair([1, 40, 3]);
     let (box_norm, reweight) = (BoxNorm::default(), ReweightConfig::default());
     let term = PairTerm { two_sided: true, temperature: 1.0, box_norm, reweight };
