@@ -61,4 +61,18 @@ mod tests {
             kept.into_data().assert_eq(&before, true);
         }
     }
+
+    #[cfg(feature = "flex")]
+    #[test]
+    fn a_single_handle_is_written_in_place() {
+        let address = |t: &Tensor<1>| flex::values(&flex::primitive(t).expect("a tensor of flex")).as_ptr();
+        let ones = || Tensor::<1>::ones([1000], &Device::flex());
+        let average = ones();
+        let before = address(&average);
+        assert_eq!(address(&moved(average, ones(), 0.5)), before);
+        let average = ones();
+        let (before, kept) = (address(&average), average.clone());
+        assert_ne!(address(&moved(average, ones(), 0.5)), before);
+        drop(kept);
+    }
 }
