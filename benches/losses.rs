@@ -61,12 +61,12 @@ fn objective(criterion: &mut Criterion) {
         let track = |(z, r): &(Tensor<3>, Tensor<3>)| Predictions::new(leaf(z), leaf(r));
         b.iter(|| {
             let student = track(&full);
-            let stage = StageViews {
-                stage: "head",
-                activation: ClassActivation::Sigmoid,
-                scale: ViewPair::new(student.clone(), track(&half)),
-                distill: ViewPair::new(student, Predictions::new(teacher.0.clone(), teacher.1.clone())),
-            };
+            let stage = StageViews::new(
+                "head",
+                ClassActivation::Sigmoid,
+                ViewPair::new(student.clone(), track(&half)),
+                ViewPair::new(student, Predictions::new(teacher.0.clone(), teacher.1.clone())),
+            );
             objective.unsupervised(&[stage])[0].total().backward()
         });
     });

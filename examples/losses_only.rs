@@ -32,12 +32,12 @@ fn main() -> Result<(), InvalidOption> {
         Predictions::new(logits, p.box_deltas.clone().slice([0..IMAGES, from..to, 0..4]))
     };
 
-    let views = StageViews {
-        stage: "head",
-        activation: ClassActivation::Sigmoid,
-        scale: ViewPair::new(anchors(&student_full, 64, 84), anchors(&student_half, 0, 20)),
-        distill: ViewPair::new(student_full.clone(), teacher_weak),
-    };
+    let views = StageViews::new(
+        "head",
+        ClassActivation::Sigmoid,
+        ViewPair::new(anchors(&student_full, 64, 84), anchors(&student_half, 0, 20)),
+        ViewPair::new(student_full.clone(), teacher_weak),
+    );
 
     let objective = Objective::new(ObjectiveConfig::default())?;
     let unsupervised = objective.unsupervised(&[views]);

@@ -3,14 +3,18 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use clap::{Parser, ValueEnum};
+use clap::{
+    Parser, ValueEnum,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
+use sed::train::train::Method;
 
 /// Trains a detector from few labeled and many unlabeled images.
 ///
 /// Without arguments it draws its own dataset, trains on a few labels alone and by
 /// Scale-Equivalent Distillation, and compares the two. With `--train-annotations` it trains on
 /// your data.
-#[derive(Debug, Parser)]
+#[derive(Debug, Clone, Parser)]
 #[command(version, max_term_width = 100)]
 pub struct Args {
     /// COCO JSON of the training images.
@@ -38,9 +42,9 @@ pub struct Args {
     #[arg(long, value_name = "K")]
     pub fold: Option<u64>,
 
-    /// Train by one method only; otherwise by both, for a comparison.
-    #[arg(long, value_enum)]
-    pub method: Option<MethodName>,
+    /// Train by these methods, separated by commas; without it on the labels alone and by Scale-Equivalent Distillation.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = method_parser())]
+    pub method: Vec<Method>,
     /// The network under the detector.
     #[arg(long, value_enum, default_value_t = Backbone::Tiny)]
     pub backbone: Backbone,
@@ -86,15 +90,6 @@ pub struct Args {
     pub set: Vec<String>,
 }
 
-/// `--method`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum MethodName {
-    /// The labeled images alone.
-    Supervised,
-    /// Scale-Equivalent Distillation.
-    Sed,
-}
-
 /// `--backbone`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Backbone {
@@ -108,6 +103,11 @@ pub enum Backbone {
     Resnet50,
     /// ResNet-101.
     Resnet101,
+}
+
+/// The names of the methods, listed by `--help`.
+pub fn method_parser() -> impl TypedValueParser<Value = Method> {
+    PossibleValuesParser::new(Method::ALL.map(Method::name)).try_map(|name| name.parse::<Method>())
 }
 
 /// The user's files, all of them present.
@@ -124,6 +124,13 @@ pub struct UserData {
 }
 
 impl Args {
+    /// The methods of `--method`, each once, or these.
+    pub fn methods(&self, default: &[Method]) -> Vec<Method> {
+        let named = if self.method.is_empty() { default } else { &self.method };
+        let first = |(i, method): &(usize, &Method)| !named[..*i].contains(method);
+        named.iter().enumerate().filter(first).map(|(_, method)| *method).collect()
+    }
+
     /// The user's files, or `None` for the generated dataset.
     pub fn user_data(&self) -> Result<Option<UserData>> {
         match (&self.train_annotations, &self.train_images, &self.val_annotations, &self.val_images) {

@@ -112,6 +112,11 @@ impl Dataset {
         Ok(self.manifest.save(folder.file("split.json"))?)
     }
 
+    /// The true boxes of the validation images.
+    pub fn truth(&self) -> &GroundTruth {
+        &self.truth
+    }
+
     /// The loaders of a run.
     pub fn loaders(
         &self,

@@ -1,16 +1,19 @@
-//! What the training examples share.
+//! What the examples share that read images or train; each uses a part.
+
+#![allow(dead_code)]
 
 pub mod args;
 pub mod compare;
 pub mod data;
+pub mod models;
 pub mod preset;
 pub mod report;
+pub mod session;
 pub mod settings;
 
 use std::{path::PathBuf, process::ExitCode, time::SystemTime};
 
-use args::{Args, MethodName};
-use sed::train::train::Method;
+use args::Args;
 
 /// The exit code of a program; an error is printed in one line, with those of its causes that its
 /// own text does not give yet.
@@ -24,23 +27,6 @@ pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
     }
     eprintln!("error: {text}");
     ExitCode::FAILURE
-}
-
-/// The methods to train by, supervised first.
-pub fn methods(args: &Args) -> Vec<Method> {
-    match args.method {
-        None => vec![Method::Supervised, Method::Sed],
-        Some(MethodName::Supervised) => vec![Method::Supervised],
-        Some(MethodName::Sed) => vec![Method::Sed],
-    }
-}
-
-/// A method's name in progress lines and folder names.
-pub fn label(method: Method) -> &'static str {
-    match method {
-        Method::Supervised => "supervised",
-        Method::Sed => "sed",
-    }
 }
 
 /// The run folder: as asked for, or a new one under `runs`.

@@ -14,7 +14,7 @@ use sed::{
     },
 };
 
-use super::{data::Dataset, label};
+use super::data::Dataset;
 
 /// Validation images that are drawn.
 const PICTURES: usize = 12;
@@ -35,7 +35,7 @@ impl<'a> Comparison<'a> {
 
     /// The folder of one method's files.
     pub fn start(&self, method: Method) -> Result<PathBuf> {
-        let path = self.folder.file(label(method));
+        let path = self.folder.file(method.name());
         std::fs::create_dir_all(&path)?;
         Ok(path)
     }
@@ -44,19 +44,19 @@ impl<'a> Comparison<'a> {
     pub fn add<D: Detector>(&mut self, method: Method, outcome: &TrainOutcome<D>) -> Result<()> {
         let stages = outcome.student.stages();
         let names = match method {
-            Method::Supervised => ["supervised", "supervised, EMA"],
-            Method::Sed => ["sed, student", "sed, teacher"],
+            Method::Supervised => ["supervised".to_string(), "supervised, EMA".to_string()],
+            method => [format!("{method}, student"), format!("{method}, teacher")],
         };
         if let Some(last) = outcome.evaluations.last() {
-            self.row(names[0], &last.student, outcome.seconds);
-            self.row(names[1], &last.teacher, outcome.seconds);
+            self.row(&names[0], &last.student, outcome.seconds);
+            self.row(&names[1], &last.teacher, outcome.seconds);
         }
         for (name, side) in names.into_iter().zip([0, 1]) {
             let points = outcome.evaluations.iter().filter_map(|evaluation| {
                 let summary = if side == 0 { &evaluation.student } else { &evaluation.teacher };
                 summary.ap.map(|ap| (evaluation.iteration as f64, 100.0 * ap))
             });
-            self.curves.push(Series { name: name.to_string(), points: points.collect() });
+            self.curves.push(Series { name, points: points.collect() });
         }
         if let Some(log) = &outcome.log {
             let of_a_stage =
@@ -64,8 +64,8 @@ impl<'a> Comparison<'a> {
             let losses = log.names().iter().filter(|name| *name == "loss" || of_a_stage(name));
             let series: Vec<Series> =
                 losses.map(|name| Series { name: name.clone(), points: log.series(name) }).collect();
-            let title = format!("losses, {}", label(method));
-            curves_svg(&self.folder.file(label(method)).join("losses.svg"), &title, &series)?;
+            let title = format!("losses, {method}");
+            curves_svg(&self.folder.file(method.name()).join("losses.svg"), &title, &series)?;
         }
         Ok(())
     }

@@ -74,9 +74,9 @@ fn unsupervised<D: Detector>(name: &str, make: impl Fn(&Device) -> D) {
         let mut results = Results::default();
         for (stage, loss) in stages.iter().zip(&losses) {
             for (view, predictions) in [
-                ("full", &stage.distill.student),
-                ("half", &stage.scale.other),
-                ("teacher", &stage.distill.other),
+                ("full", &stage.distill_pair().student),
+                ("half", &stage.scale_pair().other),
+                ("teacher", &stage.distill_pair().other),
             ] {
                 let name = |what| format!("{}/{view}/{what}", stage.stage);
                 results.add(name("logits"), predictions.class_logits.clone());

@@ -21,12 +21,12 @@ fn check(name: &str, activation: ClassActivation, config: ObjectiveConfig) {
             (0..3).map(|i| (place.leaf(shapes.0, 1 + i), place.leaf(shapes.1, 11 + i))).collect();
         let view = |i: usize| Predictions::new(leaves[i].0.clone() * 4.0 - 1.0, leaves[i].1.clone());
         let objective = Objective::new(config).unwrap();
-        let losses = objective.unsupervised(&[StageViews {
-            stage: "head",
+        let losses = objective.unsupervised(&[StageViews::new(
+            "head",
             activation,
-            scale: ViewPair::new(view(0), view(1)),
-            distill: ViewPair::new(view(0), view(2).detach()),
-        }]);
+            ViewPair::new(view(0), view(1)),
+            ViewPair::new(view(0), view(2).detach()),
+        )]);
         let supervised = DetectionLoss {
             stage: "head",
             classification: leaves[0].0.clone().square().sum() / 100.0,

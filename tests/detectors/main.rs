@@ -1,5 +1,7 @@
 //! One trainer for every detector: one stage, two stages, a single feature map, and one of a downstream crate.
 
+mod methods;
+mod scales;
 mod toy;
 
 use burn::{tensor::Device, train::TrainStep};
@@ -57,7 +59,6 @@ fn trains<D: Detector>(detector: D) {
         ..TrainConfig::default()
     };
     let stages = detector.stages();
-    let object = || Targets { boxes: vec![[8.0, 8.0, 40.0, 40.0]], labels: vec![1], crowds: Vec::new() };
     let mut optimizer = config.optimizer.init();
     let mut model = SemiSupervised::new(detector, &config).unwrap();
     let mut history = Vec::new();
@@ -94,6 +95,10 @@ fn trains<D: Detector>(detector: D) {
         assert!(found[0].labels.iter().all(|label| *label < detector.num_classes()));
         assert!(found[0].scores.is_sorted_by(|a, b| a >= b));
     }
+}
+
+fn object() -> Targets {
+    Targets { boxes: vec![[8.0, 8.0, 40.0, 40.0]], labels: vec![1], crowds: Vec::new() }
 }
 
 fn device() -> Device {

@@ -120,18 +120,21 @@ impl Detector for Toy {
     }
 
     fn compare_views(&self, teacher: &Self, views: &Views) -> Vec<StageViews> {
-        let (full, half) =
-            (self.forward(views.strong.pixels.clone()), self.forward(views.half.pixels.clone()));
-        let pairs = layout(&views.strong).pair_with_half(&layout(&views.half)).expect("sides divide by 16");
-        let (student, other) =
-            pairs.iter().map(|pair| (full[pair.full].clone(), half[pair.half].clone())).unzip();
-        let taught = Predictions::cat(teacher.forward(views.weak.pixels.clone().inner())).detach();
-        vec![StageViews {
-            stage: "cells",
-            activation: ClassActivation::Sigmoid,
-            scale: ViewPair::new(Predictions::cat(student), Predictions::cat(other)),
-            distill: ViewPair::new(Predictions::cat(full), taught),
-        }]
+        let full = self.forward(views.strong.pixels.clone());
+        let joined = Predictions::cat(full.clone());
+        let scale = views.half.as_ref().map(|images| {
+            let half = self.forward(images.pixels.clone());
+            let pairs = layout(&views.strong).pair_with_half(&layout(images)).expect("sides divide by 16");
+            let (student, other) =
+                pairs.iter().map(|pair| (full[pair.full].clone(), half[pair.half].clone())).unzip();
+            ViewPair::new(Predictions::cat(student), Predictions::cat(other))
+        });
+        let distill = views.weak.as_ref().map(|images| {
+            let taught = Predictions::cat(teacher.forward(images.pixels.clone().inner())).detach();
+            ViewPair::new(joined.clone(), taught)
+        });
+        let (stage, activation) = ("cells", ClassActivation::Sigmoid);
+        vec![StageViews { stage, activation, delta_weights: [1.0; 4], scale, distill, mirror: None }]
     }
 
     fn detect(&self, images: &ImageBatch) -> Vec<Detections> {

@@ -123,12 +123,12 @@ fn the_whole_unsupervised_objective() {
             reweight: ReweightConfig { gamma: run.at("gamma").get(), ..ReweightConfig::default() },
         })
         .expect("the options are in range");
-        let losses = objective.unsupervised(&[StageViews {
-            stage: "head",
-            activation: ClassActivation::Sigmoid,
-            scale: ViewPair::new(paired, half.clone()),
-            distill: ViewPair::new(student.clone(), teacher.clone()),
-        }]);
+        let losses = objective.unsupervised(&[StageViews::new(
+            "head",
+            ClassActivation::Sigmoid,
+            ViewPair::new(paired, half.clone()),
+            ViewPair::new(student.clone(), teacher.clone()),
+        )]);
         // Sums of at most 20 products of the values above.
         let tolerance = 2.0 * ELEMENTWISE;
         let terms = run.at("terms");

@@ -28,7 +28,8 @@ pub trait Detector: Module + ModuleDisplay + core::fmt::Display + 'static {
     fn supervised_losses(&self, images: &ImageBatch, targets: &[Targets]) -> Vec<DetectionLoss>;
 
     /// The outputs of the student (`self`) and of the `teacher` for the views of unlabeled images,
-    /// one entry a stage.
+    /// one entry a stage: for each view that is there the pair that it belongs to, for the others nothing, computation
+    /// included.
     ///
     /// The teacher's outputs carry no gradient.
     fn compare_views(&self, teacher: &Self, views: &Views) -> Vec<StageViews>;

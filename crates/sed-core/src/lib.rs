@@ -12,7 +12,8 @@
 //! - [`losses`]: focal loss, scale consistency, self-distillation, box losses.
 //! - [`reweight`]: the weight of each anchor by the inconsistency of two predictions.
 //! - [`objective`]: the total loss `L_sup + (n_u / n_s)·(λ_s·L_scale + λ_d·L_distill)`.
-//! - [`ops`]: box arithmetic and non-maximum suppression.
+//! - [`pseudo_labels`]: a teacher's detections as targets, the usual rival.
+//! - [`ops`]: box arithmetic, non-maximum suppression, box fusion.
 //! - [`pyramid`]: the grids of a feature pyramid and their pairing between two image sizes.
 //! - [`device`]: the device of a name, with an error where Burn would panic.
 //! - `flex` (feature `flex`): what operations written for Burn's CPU backend share.
@@ -30,6 +31,7 @@ pub mod flex;
 pub mod losses;
 pub mod objective;
 pub mod ops;
+pub mod pseudo_labels;
 pub mod pyramid;
 pub mod reweight;
 pub mod structures;

@@ -56,6 +56,13 @@ impl Default for ObjectiveConfig {
 }
 
 impl ObjectiveConfig {
+    /// The self-distillation alone, each anchor weighted alike: soft labels as of Humble Teacher (Tang et al., CVPR 2021),
+    /// on all anchors instead of on proposals.
+    #[must_use]
+    pub fn soft_labels(self) -> Self {
+        Self { scale_weight: 0.0, reweight: ReweightConfig { gamma: 0.0, ..self.reweight }, ..self }
+    }
+
     /// Checks the options.
     ///
     /// # Errors
@@ -105,19 +112,6 @@ impl UnsupervisedLoss {
         std::array::from_fn(|i| (Self::TERMS[i], terms[i]))
     }
 
-    /// The losses times `factor`, as in a ramp after burn-in.
-    #[must_use]
-    pub fn scaled(self, factor: f64) -> Self {
-        Self {
-            stage: self.stage,
-            scale_class: self.scale_class * factor,
-            scale_box: self.scale_box * factor,
-            distill_class: self.distill_class * factor,
-            distill_box: self.distill_box * factor,
-            teacher_foreground: self.teacher_foreground,
-        }
-    }
-
     /// `[1]`, the sum of the four terms.
     pub fn total(&self) -> Tensor<1> {
         self.scale_class.clone()
@@ -144,12 +138,12 @@ impl UnsupervisedLoss {
 ///     Predictions::new(Tensor::full([2, 50, 3], logit, &device), Tensor::zeros([2, 50, 4], &device))
 /// };
 /// let objective = Objective::new(ObjectiveConfig::default())?;
-/// let losses = objective.unsupervised(&[StageViews {
-///     stage: "head",
-///     activation: ClassActivation::Sigmoid,
-///     scale: ViewPair::new(outputs(-1.0), outputs(-2.0)),
-///     distill: ViewPair::new(outputs(-1.0), outputs(-1.0)),
-/// }]);
+/// let losses = objective.unsupervised(&[StageViews::new(
+///     "head",
+///     ClassActivation::Sigmoid,
+///     ViewPair::new(outputs(-1.0), outputs(-2.0)),
+///     ViewPair::new(outputs(-1.0), outputs(-1.0)),
+/// )]);
 /// assert!(losses[0].scale_class.clone().into_scalar::<f32>() > 0.0);
 /// assert_eq!(losses[0].distill_class.clone().into_scalar::<f32>(), 0.0);
 /// # Ok::<(), sed_core::InvalidOption>(())
@@ -175,10 +169,19 @@ impl Objective {
         &self.config
     }
 
+    /// Whether a half-size view is looked at: not if λ_s is 0.
+    pub fn compares_scales(&self) -> bool {
+        self.config.scale_weight > 0.0
+    }
+
     /// The losses on unlabeled images, one entry a stage.
     ///
     /// Sums over anchors run over all images of the batch; with the default normaliser both losses
     /// of a stage are divided by the teacher's foreground score over all its anchors.
+    ///
+    /// # Panics
+    ///
+    /// If a stage has no pair with the teacher, or none with the half-size view where λ_s is above 0.
     pub fn unsupervised(&self, stages: &[StageViews]) -> Vec<UnsupervisedLoss> {
         stages.iter().map(|stage| self.stage(stage)).collect()
     }
@@ -188,7 +191,7 @@ impl Objective {
     ///
     /// # Panics
     ///
-    /// If there is no loss at all, or `n_s` is 0 where there are unsupervised losses.
+    /// As [`total_loss`].
     pub fn total(
         &self,
         supervised: &[DetectionLoss],
@@ -196,15 +199,14 @@ impl Objective {
         n_u: usize,
         n_s: usize,
     ) -> Tensor<1> {
-        assert!(unsupervised.is_empty() || n_s > 0, "Objective::total: n_u / n_s = {n_u} / {n_s}");
-        let ratio = n_u as f64 / n_s as f64;
-        let labeled = supervised.iter().map(DetectionLoss::total);
-        let unlabeled = unsupervised.iter().map(|loss| loss.total() * ratio);
-        labeled.chain(unlabeled).reduce(|sum, loss| sum + loss).expect("Objective::total: no losses")
+        total_loss(supervised, unsupervised.iter().map(UnsupervisedLoss::total), n_u, n_s)
     }
 
     fn stage(&self, views: &StageViews) -> UnsupervisedLoss {
-        let foreground = teacher_foreground(views.activation, &views.distill.other);
+        let distill = views.distill_pair();
+        // Without scale consistency any pair gives its two zeros their device.
+        let scale = if self.compares_scales() { views.scale_pair() } else { distill };
+        let foreground = teacher_foreground(views.activation, &distill.other);
         let term = |lambda: f64, temperature: f64, loss: AnchorLoss, pair: &ViewPair| {
             let [n, a, _] = pair.student.class_logits.dims();
             if lambda == 0.0 {
@@ -217,13 +219,9 @@ impl Objective {
             [reduced.class * class, reduced.boxes * boxes]
         };
         let [scale_class, scale_box] =
-            term(self.config.scale_weight, 1.0, AnchorLoss::ScaleConsistency, &views.scale);
-        let [distill_class, distill_box] = term(
-            self.config.distill_weight,
-            self.config.temperature,
-            AnchorLoss::SelfDistillation,
-            &views.distill,
-        );
+            term(self.config.scale_weight, 1.0, AnchorLoss::ScaleConsistency, scale);
+        let [distill_class, distill_box] =
+            term(self.config.distill_weight, self.config.temperature, AnchorLoss::SelfDistillation, distill);
         UnsupervisedLoss {
             stage: views.stage,
             teacher_foreground: foreground,
@@ -264,6 +262,27 @@ impl Objective {
         };
         reweight.weighted_sums(losses)
     }
+}
+
+/// `[1]`, `Σ supervised + (n_u / n_s) · Σ unsupervised`, of losses on `n_s` labeled and `n_u` unlabeled images;
+/// `unsupervised` may be empty, as in a burn-in.
+///
+/// # Panics
+///
+/// If there is no loss at all, or `n_s` is 0 where there are unsupervised losses.
+pub fn total_loss(
+    supervised: &[DetectionLoss],
+    unsupervised: impl IntoIterator<Item = Tensor<1>>,
+    n_u: usize,
+    n_s: usize,
+) -> Tensor<1> {
+    let sum = |a: Tensor<1>, b: Tensor<1>| a + b;
+    let labeled = supervised.iter().map(DetectionLoss::total);
+    let unlabeled = unsupervised.into_iter().reduce(sum).map(|loss| {
+        assert!(n_s > 0, "total_loss: n_u / n_s = {n_u} / {n_s}");
+        loss * (n_u as f64 / n_s as f64)
+    });
+    labeled.chain(unlabeled).reduce(sum).expect("total_loss: no losses")
 }
 
 /// `[1]`, the foreground score of the teacher's outputs, summed over all anchors of all images: about

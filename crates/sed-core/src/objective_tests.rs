@@ -15,12 +15,8 @@ fn view(anchors: usize, seed: u32) -> Predictions {
 
 /// Fewer anchors pair across scales than the teacher sees, as in a pyramid.
 fn views(activation: ClassActivation) -> StageViews {
-    StageViews {
-        stage: "head",
-        activation,
-        scale: ViewPair::new(view(3, 1), view(3, 3)),
-        distill: ViewPair::new(view(5, 5), view(5, 7)),
-    }
+    let (scale, distill) = (ViewPair::new(view(3, 1), view(3, 3)), ViewPair::new(view(5, 5), view(5, 7)));
+    StageViews::new("head", activation, scale, distill)
 }
 
 fn objective(change: impl FnOnce(&mut ObjectiveConfig)) -> Objective {
@@ -65,8 +61,8 @@ fn a_weight_of_zero_leaves_its_loss_out() {
     let stage = views(SIGMOID);
     let losses = objective(|o| o.distill_weight = 0.0).unsupervised(std::slice::from_ref(&stage));
     let gradients = losses[0].total().backward();
-    assert!(stage.distill.student.class_logits.grad(&gradients).is_none());
-    assert!(stage.scale.student.class_logits.grad(&gradients).is_some());
+    assert!(stage.distill_pair().student.class_logits.grad(&gradients).is_none());
+    assert!(stage.scale_pair().student.class_logits.grad(&gradients).is_some());
 }
 
 #[test]
@@ -75,11 +71,11 @@ fn the_parts_are_the_anchor_losses_reduced() {
     let objective = objective(|o| o.reweight.gamma = 0.0);
     let loss = objective.unsupervised(std::slice::from_ref(&stage)).remove(0);
     // All weights 1, both losses over the teacher's score on all of its 2 × 5 anchors.
-    let teacher = stage.distill.other.class_logits.clone().inner();
+    let teacher = stage.distill_pair().other.class_logits.clone().inner();
     let foreground = SIGMOID.foreground_score(teacher).sum();
     assert!(values(&foreground)[0] > 1.0, "above the least divisor");
-    let scale = scale_consistency(SIGMOID, &stage.scale, BoxNorm::default());
-    let distill = self_distillation(SIGMOID, &stage.distill, BoxNorm::default());
+    let scale = scale_consistency(SIGMOID, stage.scale_pair(), BoxNorm::default());
+    let distill = self_distillation(SIGMOID, stage.distill_pair(), BoxNorm::default());
     for (term, sum) in [
         (loss.scale_class, scale.class.sum()),
         (loss.scale_box, scale.boxes.sum() * 0.5),
@@ -98,7 +94,7 @@ fn the_box_norm_and_the_normalizer_are_passed_on() {
     assert!(squared[1] > b && squared[3] > d);
     let counted = terms(&objective(|o| o.reweight.normalizer = Normalizer::AnchorCount), SIGMOID);
     // 2 × 3 paired anchors, 2 × 5 of the teacher.
-    let foreground = values(&teacher_foreground(SIGMOID, &views(SIGMOID).distill.other))[0];
+    let foreground = values(&teacher_foreground(SIGMOID, &views(SIGMOID).distill_pair().other))[0];
     let (scale, distill) = (foreground / 6.0, foreground / 10.0);
     assert_close(&counted, &[a * scale, b * scale, c * distill, d * distill], 1e-6);
 }
@@ -111,9 +107,10 @@ fn a_low_temperature_sharpens_the_teachers_classes_and_touches_no_other_term() {
         let found = terms(&sharp, activation);
         assert_eq!((found[0], found[1], found[3]), (a, b, d));
         let mut stage = views(activation);
-        let foreground = teacher_foreground(activation, &stage.distill.other);
-        stage.distill.other.class_logits = sharpen(activation, stage.distill.other.class_logits, 0.5);
-        let expected = self_distillation(activation, &stage.distill, BoxNorm::default()).class.sum();
+        let foreground = teacher_foreground(activation, &stage.distill_pair().other);
+        let pair = stage.distill.as_mut().unwrap();
+        pair.other.class_logits = sharpen(activation, pair.other.class_logits.clone(), 0.5);
+        let expected = self_distillation(activation, stage.distill_pair(), BoxNorm::default()).class.sum();
         assert_close(&found[2..3], &values(&(expected / foreground)), 1e-6);
     }
 }
@@ -124,12 +121,13 @@ fn the_teacher_gets_no_gradient_and_both_students_do() {
         let stage = views(activation);
         let losses = objective(|_| ()).unsupervised(std::slice::from_ref(&stage));
         let gradients = losses[0].total().backward();
-        for student in [&stage.scale.student, &stage.scale.other, &stage.distill.student] {
+        for student in [&stage.scale_pair().student, &stage.scale_pair().other, &stage.distill_pair().student]
+        {
             assert!(gradient(&student.class_logits, &gradients).iter().any(|&g| g != 0.0));
             assert!(gradient(&student.box_deltas, &gradients).iter().any(|&g| g != 0.0));
         }
-        assert!(stage.distill.other.class_logits.grad(&gradients).is_none());
-        assert!(stage.distill.other.box_deltas.grad(&gradients).is_none());
+        assert!(stage.distill_pair().other.class_logits.grad(&gradients).is_none());
+        assert!(stage.distill_pair().other.box_deltas.grad(&gradients).is_none());
     }
 }
 
@@ -142,13 +140,15 @@ fn extreme_logits_stay_finite() {
     for activation in [SIGMOID, SOFTMAX] {
         for normalizer in [Normalizer::WeightSum, Normalizer::AnchorCount, Normalizer::TeacherForeground] {
             let mut stage = views(activation);
-            stage.scale = ViewPair::new(extreme(stage.scale.student), extreme(stage.scale.other));
-            stage.distill = ViewPair::new(extreme(stage.distill.student), extreme(stage.distill.other));
+            stage.scale = stage.scale.map(|p| ViewPair::new(extreme(p.student), extreme(p.other)));
+            stage.distill = stage.distill.map(|p| ViewPair::new(extreme(p.student), extreme(p.other)));
             let objective = objective(|o| o.reweight.normalizer = normalizer);
             let total = objective.unsupervised(std::slice::from_ref(&stage))[0].total();
             assert!(values(&total)[0].is_finite());
             let gradients = total.backward();
-            for student in [&stage.scale.student, &stage.scale.other, &stage.distill.student] {
+            for student in
+                [&stage.scale_pair().student, &stage.scale_pair().other, &stage.distill_pair().student]
+            {
                 assert!(gradient(&student.class_logits, &gradients).iter().all(|g| g.is_finite()));
             }
         }
@@ -176,6 +176,26 @@ fn the_total_weighs_by_the_ratio_and_sums_the_stages() {
     assert_close(&values(&objective.total(&labeled, &unlabeled, 8, 2)), &[14.0], 1e-6);
     assert_close(&values(&objective.total(&labeled, &[], 0, 2)), &[6.0], 1e-6);
     assert_close(&values(&objective.total(&[], &unlabeled, 3, 1)), &[6.0], 1e-6);
+}
+
+#[test]
+fn soft_labels_are_the_distillation_with_equal_weights_and_need_no_half_view() {
+    let mut stage = views(SIGMOID);
+    let [_, _, class, boxes] = terms(&objective(|o| o.reweight.gamma = 0.0), SIGMOID);
+    stage.scale = None;
+    let soft = objective(|o| *o = o.soft_labels());
+    assert!(!soft.compares_scales());
+    let loss = soft.unsupervised(&[stage]).remove(0);
+    let found =
+        [loss.scale_class, loss.scale_box, loss.distill_class, loss.distill_box].map(|t| values(&t)[0]);
+    assert_eq!(found, [0.0, 0.0, class, boxes]);
+}
+
+#[test]
+#[should_panic(expected = "stage head: the views lack a half-size view")]
+fn a_missing_view_is_named() {
+    let stage = StageViews { scale: None, ..views(SIGMOID) };
+    let _ = objective(|_| ()).unsupervised(&[stage]);
 }
 
 #[test]

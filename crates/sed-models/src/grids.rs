@@ -2,8 +2,8 @@
 
 use burn::tensor::Tensor;
 use sed_core::{
-    ImageSize, Predictions, ViewPair,
-    pyramid::{CellPairs, LevelPair, PairingError, PyramidLayout},
+    ImageBatch, ImageSize, Predictions, ViewPair,
+    pyramid::{CellPairs, LevelLayout, LevelPair, PairingError, PyramidLayout},
 };
 use thiserror::Error;
 
@@ -65,6 +65,65 @@ impl ScalePairs {
                 ViewPair::new(full[0].clone().select(&cells.full), half(0).select(&cells.half))
             }
         }
+    }
+
+    /// The numbers of the anchors of `full`, the layout of the full view, that have a partner, in the order of
+    /// [`pair`](Self::pair).
+    ///
+    /// # Panics
+    ///
+    /// If the layout lacks a level.
+    pub fn full_anchors(&self, full: &PyramidLayout) -> Vec<usize> {
+        match self {
+            Self::Levels(pairs) => {
+                let of_level = |pair: &LevelPair| {
+                    let start: usize = full.levels[..pair.full].iter().map(LevelLayout::num_anchors).sum();
+                    start..start + full.levels[pair.full].num_anchors()
+                };
+                pairs.iter().flat_map(of_level).collect()
+            }
+            Self::Map(cells) => cells.full.clone(),
+        }
+    }
+}
+
+/// Which anchors of an image are mirror images of which of its mirrored view: entry `k` of both.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MirrorPairs {
+    /// Anchors of the image.
+    pub image: Vec<usize>,
+    /// Anchors of the mirrored view.
+    pub mirror: Vec<usize>,
+}
+
+impl MirrorPairs {
+    /// The pairs of a layout: cell `(i, j)` with cell `(i, W − j)` of a level of `W` columns, the same anchor of both.
+    ///
+    /// Anchors are centred on the cells' upper left corners, `j` strides from the left border: the mirror image of column 0
+    /// is the right border, where no cell begins, so column 0 has no partner.
+    pub fn new(layout: &PyramidLayout) -> Self {
+        let (mut image, mut mirror) = (Vec::new(), Vec::new());
+        let mut first = 0;
+        for level in &layout.levels {
+            for row in 0..level.height {
+                for column in 1..level.width {
+                    let cell = |column: usize| first + (row * level.width + column) * level.anchors_per_cell;
+                    let (own, other) = (cell(column), cell(level.width - column));
+                    image.extend(own..own + level.anchors_per_cell);
+                    mirror.extend(other..other + level.anchors_per_cell);
+                }
+            }
+            first += level.num_anchors();
+        }
+        Self { image, mirror }
+    }
+
+    /// The paired predictions, those of the mirrored view mirrored back; `None` if each level is one column wide.
+    pub fn pair(&self, image: Predictions, mirror: Predictions) -> Option<ViewPair> {
+        if self.image.is_empty() {
+            return None;
+        }
+        Some(ViewPair::new(image.select(&self.image), mirror.select(&self.mirror).mirrored()))
     }
 }
 
@@ -196,6 +255,19 @@ impl DenseGrids {
         self.anchors.grid(layout)
     }
 
+    /// The anchors of a batch of this size that pair with one of its half-size view, in the order of
+    /// [`ScalePairs::pair`].
+    ///
+    /// # Panics
+    ///
+    /// As [`half_layout`](Self::half_layout).
+    pub fn paired_anchors(&self, batch: ImageSize) -> Vec<[f32; 4]> {
+        let full = self.layout(batch);
+        let (_, pairs) = self.half_layout(&full, batch.halved());
+        let anchors = self.anchors(&full);
+        pairs.full_anchors(&full).into_iter().map(|anchor| anchors[anchor]).collect()
+    }
+
     fn over(&self, strides: &[usize], batch: ImageSize, divisor: usize) -> PyramidLayout {
         let padded =
             ImageSize::new(batch.height.next_multiple_of(divisor), batch.width.next_multiple_of(divisor));
@@ -216,6 +288,17 @@ pub(crate) fn check_grids(levels: &[Tensor<4>], layout: &PyramidLayout) {
     }
 }
 
+/// Panics where a mirrored batch would be padded, on the side that was the left one.
+pub(crate) fn check_mirror(images: &ImageBatch, divisor: usize) {
+    let ImageSize { width, .. } = images.padded_size();
+    assert!(width.is_multiple_of(divisor), "a mirror image of width {width}, no multiple of {divisor}");
+}
+
+/// The same images, for a teacher: without autodiff on the input one made by `valid` builds no graph at all.
+pub(crate) fn without_autodiff(images: &ImageBatch) -> ImageBatch {
+    ImageBatch::new(images.pixels.clone().inner(), images.sizes.clone())
+}
+
 /// Level `l` has stride `2^l`.
 fn level_number(stride: usize) -> usize {
     stride.ilog2() as usize
@@ -223,6 +306,8 @@ fn level_number(stride: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Device;
+
     use super::*;
 
     fn octaves(levels: usize, strides: &[usize]) -> DenseGrids {
@@ -275,6 +360,63 @@ mod tests {
         assert_eq!(levels(&[]).validate(), Err(wrong(&[])));
         let rounded = DenseGrids::new(&AnchorConfig::torchvision(), vec![8, 16, 32, 64, 128], false, None);
         assert!(matches!(rounded.validate_for_views(), Err(ScaleViewsError::NotOctaves { .. })));
+    }
+
+    #[test]
+    fn paired_anchors_are_mirror_images() {
+        let grids = octaves(3, &[8, 16, 32]);
+        let layout = grids.layout(ImageSize::new(64, 96));
+        let anchors = grids.anchors(&layout);
+        let pairs = MirrorPairs::new(&layout);
+        // Columns 1 to W − 1 of 8×12, 4×6 and 2×3 cells of four anchors.
+        assert_eq!(pairs.image.len(), 4 * (8 * 11 + 4 * 5 + 2 * 2));
+        for (own, other) in pairs.image.iter().zip(&pairs.mirror) {
+            let [x1, y1, x2, y2] = anchors[*other];
+            // Both sides are rounded sums around 96.
+            let expected = [96.0 - x2, y1, 96.0 - x1, y2];
+            assert!(
+                anchors[*own].iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-4),
+                "{:?}",
+                anchors[*own]
+            );
+        }
+    }
+
+    /// Predictions on each level whose deltas are the anchors themselves.
+    fn anchors_as_deltas(grids: &DenseGrids, layout: &PyramidLayout) -> Vec<Predictions> {
+        let device = Device::default();
+        let level = |level: &LevelLayout| {
+            let anchors = grids.anchors(&PyramidLayout { levels: vec![*level] });
+            let shape = |columns| [1, anchors.len(), columns];
+            let deltas = Tensor::<1>::from_floats(anchors.as_flattened(), &device).reshape(shape(4));
+            Predictions::new(Tensor::zeros(shape(1), &device), deltas)
+        };
+        layout.levels.iter().map(level).collect()
+    }
+
+    #[test]
+    fn paired_anchors_are_those_of_the_pair_and_twice_those_of_the_half_view() {
+        let strides = [8, 16, 32];
+        let some_levels = DenseGrids { scale_levels: Some(vec![5]), ..octaves(3, &strides) };
+        let finer =
+            DenseGrids::new(&AnchorConfig::octaves(8.0, 3, 2, &[0.5, 1.0]), strides.to_vec(), true, None);
+        for grids in [octaves(3, &strides), some_levels, finer, single(&[8.0, 16.0, 20.0, 32.0])] {
+            for (height, width) in [(64, 96), (40, 70)] {
+                let size = ImageSize::new(height, width);
+                let full = grids.layout(size);
+                let (half, pairs) = grids.half_layout(&full, size.halved());
+                let on_half = anchors_as_deltas(&grids, &half);
+                let pair = pairs.pair(&anchors_as_deltas(&grids, &full), |level| on_half[level].clone());
+                let boxes = |predictions: &Predictions| -> Vec<f32> {
+                    predictions.box_deltas.to_data().try_to_vec().unwrap()
+                };
+                let paired = grids.paired_anchors(size);
+                assert_eq!(paired.len(), pair.student.num_anchors());
+                assert_eq!(paired.as_flattened(), boxes(&pair.student));
+                let doubled: Vec<f32> = boxes(&pair.other).into_iter().map(|v| 2.0 * v).collect();
+                assert_eq!(paired.as_flattened(), doubled);
+            }
+        }
     }
 
     #[test]

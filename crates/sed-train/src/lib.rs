@@ -3,11 +3,13 @@
 //! - [`data`]: COCO files, splits, augmented views, loaders, a generated dataset.
 //! - [`train`]: the mean teacher, the semi-supervised step, the run.
 //! - [`eval`]: the COCO numbers.
+//! - [`diagnostics`]: Figure 1 of the paper for any dataset and detector.
 //! - [`report`]: what a run leaves in its folder.
 
 #![warn(missing_docs)]
 
 pub mod data;
+pub mod diagnostics;
 pub mod eval;
 pub mod report;
 pub mod train;

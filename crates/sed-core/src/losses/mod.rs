@@ -7,11 +7,14 @@
 //! are made in one pass and hold their gradient alone until the backward pass.
 
 pub mod box_norm;
+pub mod dense_teacher;
 pub mod divergence;
+pub mod flip_consistency;
 pub mod focal;
 #[cfg(feature = "flex")]
 pub(crate) mod fused;
 pub mod giou;
+pub mod quality_focal;
 pub mod scale_consistency;
 pub mod self_distillation;
 pub mod sharpen;
@@ -19,8 +22,11 @@ pub mod smooth_l1;
 pub mod surrogate;
 
 pub use box_norm::BoxNorm;
+pub use dense_teacher::{DenseTeacherLoss, DenseTeacherTerms};
+pub use flip_consistency::{FlipConsistency, FlipTerms};
 pub use focal::SigmoidFocalLoss;
 pub use giou::giou_loss;
+pub use quality_focal::quality_focal_loss;
 pub use scale_consistency::scale_consistency;
 pub use self_distillation::self_distillation;
 pub use sharpen::sharpen;

@@ -94,31 +94,51 @@ impl ImageBatch {
     }
 }
 
-/// The three views of a batch of unlabeled images, in one geometry.
+/// The views of a batch of unlabeled images, in one geometry.
+///
+/// Scale-Equivalent Distillation compares all but the mirrored one ([`Views::new`]); methods that need less leave
+/// out what they do not look at, and a detector computes nothing for a view that is not there.
 #[derive(Debug, Clone)]
 pub struct Views {
-    /// `X_w`, weakly augmented, for the teacher.
-    pub weak: ImageBatch,
     /// `X`, strongly augmented, for the student.
     pub strong: ImageBatch,
+    /// `X_w`, weakly augmented, for the teacher.
+    pub weak: Option<ImageBatch>,
     /// `X̂`, the strong view at half size, for the student.
-    pub half: ImageBatch,
+    pub half: Option<ImageBatch>,
+    /// The strong view with left and right exchanged, for the student.
+    pub mirrored: Option<ImageBatch>,
 }
 
 impl Views {
-    /// The weak and the strong view, the latter also at half size.
+    /// The weak and the strong view, the latter also at half size: what Scale-Equivalent Distillation compares.
     ///
     /// # Panics
     ///
     /// If the two views differ in shape, or a side is odd.
     pub fn new(weak: ImageBatch, strong: ImageBatch) -> Self {
+        let half = strong.halved();
+        Self { half: Some(half), ..Self::taught(weak, strong) }
+    }
+
+    /// The weak and the strong view at full size: what a teacher's soft outputs are learned on.
+    ///
+    /// # Panics
+    ///
+    /// If the two views differ in shape.
+    pub fn taught(weak: ImageBatch, strong: ImageBatch) -> Self {
         assert_eq!(
             weak.pixels.dims(),
             strong.pixels.dims(),
             "Views: the weak and the strong view differ in shape"
         );
-        let half = strong.halved();
-        Self { weak, strong, half }
+        Self { strong, weak: Some(weak), half: None, mirrored: None }
+    }
+
+    /// The strong view and its mirror image: what consistency under flips compares.
+    pub fn with_mirror(strong: ImageBatch) -> Self {
+        let mirrored = ImageBatch::new(strong.pixels.clone().flip([3]), strong.sizes.clone());
+        Self { strong, weak: None, half: None, mirrored: Some(mirrored) }
     }
 }
 
@@ -148,6 +168,23 @@ mod tests {
     #[should_panic(expected = "an image of 5×2 in a batch of 4×4")]
     fn a_size_must_fit_the_batch() {
         ImageBatch::new(Tensor::zeros([1, 3, 4, 4], &device()), vec![ImageSize::new(5, 2)]);
+    }
+
+    #[test]
+    fn a_view_that_is_not_asked_for_is_not_there() {
+        let device = device();
+        let batch = || {
+            ImageBatch::unpadded(Tensor::<4>::from_floats(
+                [[[[1.0, 2.0]], [[3.0, 4.0]], [[5.0, 6.0]]]],
+                &device,
+            ))
+        };
+        let taught = Views::taught(batch(), batch());
+        assert!(taught.weak.is_some() && taught.half.is_none() && taught.mirrored.is_none());
+        let mirrored = Views::with_mirror(batch());
+        assert!(mirrored.weak.is_none() && mirrored.half.is_none());
+        let pixels = mirrored.mirrored.expect("a mirror image").pixels;
+        assert_eq!(values(&pixels), [2.0, 1.0, 4.0, 3.0, 6.0, 5.0]);
     }
 
     #[test]

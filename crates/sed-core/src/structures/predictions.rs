@@ -21,6 +21,29 @@ impl ClassActivation {
         }
     }
 
+    /// Probabilities of the classes alone, the background left out: `[N, A, C]` for a sigmoid head, `[N, A, C − 1]` for a
+    /// softmax head.
+    pub fn class_probabilities(self, logits: Tensor<3>) -> Tensor<3> {
+        let probabilities = self.probabilities(logits);
+        match self {
+            Self::Sigmoid => probabilities,
+            Self::Softmax { background } => without(background, probabilities),
+        }
+    }
+
+    /// `log p/(1 − p)` of the [class probabilities](Self::class_probabilities): the logits themselves for a sigmoid head.
+    pub fn class_log_odds(self, logits: Tensor<3>) -> Tensor<3> {
+        match self {
+            Self::Sigmoid => logits,
+            Self::Softmax { background } => {
+                let log = without(background, activation::log_softmax(logits, 2));
+                // The probability of all other classes; above 0, so that a sure class has finite odds.
+                let rest = (-log.clone().exp() + 1.0).clamp_min(1e-6);
+                log - rest.log()
+            }
+        }
+    }
+
     /// The foreground score of each anchor, `[N, A]`: the highest class probability, background
     /// left out.
     pub fn foreground_score(self, logits: Tensor<3>) -> Tensor<2> {
@@ -28,16 +51,19 @@ impl ClassActivation {
             // The sigmoid rises with its logit: the maximum can be taken first.
             return activation::sigmoid(logits.max_dim(2)).squeeze_dim(2);
         };
-        let probabilities = self.probabilities(logits);
-        let [n, a, c] = probabilities.dims();
-        assert!(background < c, "background index {background} of {c} logits");
-        let classes = |range: core::ops::Range<usize>| probabilities.clone().slice([0..n, 0..a, range]);
-        let foreground = match (background, c - background - 1) {
-            (0, _) => classes(1..c),
-            (_, 0) => classes(0..background),
-            _ => Tensor::cat(vec![classes(0..background), classes(background + 1..c)], 2),
-        };
-        foreground.max_dim(2).squeeze_dim::<2>(2)
+        without(background, self.probabilities(logits)).max_dim(2).squeeze_dim::<2>(2)
+    }
+}
+
+/// The columns `[N, A, C − 1]` of `[N, A, C]` but for that of the background.
+fn without(background: usize, columns: Tensor<3>) -> Tensor<3> {
+    let [n, a, c] = columns.dims();
+    assert!(background < c, "background index {background} of {c} logits");
+    let classes = |range: core::ops::Range<usize>| columns.clone().slice([0..n, 0..a, range]);
+    match (background, c - background - 1) {
+        (0, _) => classes(1..c),
+        (_, 0) => classes(0..background),
+        _ => Tensor::cat(vec![classes(0..background), classes(background + 1..c)], 2),
     }
 }
 
@@ -89,6 +115,16 @@ impl Predictions {
         Self::new(self.class_logits.select(1, indices.clone()), self.box_deltas.select(1, indices))
     }
 
+    /// The same boxes seen in a mirror, left and right exchanged: `dx` changes its sign. (The deltas `[N, A, R]` have the
+    /// offset along the width first, then three others.)
+    #[must_use]
+    pub fn mirrored(self) -> Self {
+        let [n, a, r] = self.box_deltas.dims();
+        let signs = Tensor::<1>::from_floats([-1.0, 1.0, 1.0, 1.0], &self.box_deltas.device());
+        let deltas = self.box_deltas.reshape([n, a, r / 4, 4]) * signs.reshape([1, 1, 1, 4]);
+        Self::new(self.class_logits, deltas.reshape([n, a, r]))
+    }
+
     /// The number of anchors an image.
     pub fn num_anchors(&self) -> usize {
         self.class_logits.dims()[1]
@@ -128,7 +164,8 @@ impl ViewPair {
     }
 }
 
-/// The outputs that one stage of a detector gives for the three views of unlabeled images.
+/// The outputs that one stage of a detector gives for the views of unlabeled images; a pair is there where
+/// its [view](crate::Views) is.
 ///
 /// A one-stage detector has one stage; a two-stage detector has two, the RPN and the RoI head.
 #[derive(Debug, Clone)]
@@ -137,10 +174,60 @@ pub struct StageViews {
     pub stage: &'static str,
     /// How the stage's logits become probabilities.
     pub activation: ClassActivation,
+    /// The factors `[x, y, w, h]` of the stage's box deltas, as they are defined by its box coder.
+    pub delta_weights: [f32; 4],
     /// The student on `X` against the student on `X̂`, on the anchors that both have.
-    pub scale: ViewPair,
+    pub scale: Option<ViewPair>,
     /// The student on `X` against the teacher on `X_w`, on all anchors of `X`.
-    pub distill: ViewPair,
+    pub distill: Option<ViewPair>,
+    /// The student on `X` against the student on its mirror image, on the anchors whose mirror image is an anchor; the
+    /// other side's deltas are mirrored back, so that the two compare directly.
+    pub mirror: Option<ViewPair>,
+}
+
+impl StageViews {
+    /// What Scale-Equivalent Distillation compares, with box deltas of weight 1.
+    pub fn new(stage: &'static str, activation: ClassActivation, scale: ViewPair, distill: ViewPair) -> Self {
+        Self {
+            stage,
+            activation,
+            delta_weights: [1.0; 4],
+            scale: Some(scale),
+            distill: Some(distill),
+            mirror: None,
+        }
+    }
+
+    /// The pair with the half-size view.
+    ///
+    /// # Panics
+    ///
+    /// If there was no such view.
+    pub fn scale_pair(&self) -> &ViewPair {
+        self.there(&self.scale, "a half-size view")
+    }
+
+    /// The pair with the teacher.
+    ///
+    /// # Panics
+    ///
+    /// If there was no weak view.
+    pub fn distill_pair(&self) -> &ViewPair {
+        self.there(&self.distill, "a weak view for the teacher")
+    }
+
+    /// The pair with the mirror image.
+    ///
+    /// # Panics
+    ///
+    /// If there was no such view.
+    pub fn mirror_pair(&self) -> &ViewPair {
+        self.there(&self.mirror, "a mirror image")
+    }
+
+    fn there<'a>(&self, pair: &'a Option<ViewPair>, view: &str) -> &'a ViewPair {
+        pair.as_ref().unwrap_or_else(|| panic!("stage {}: the views lack {view}", self.stage))
+    }
 }
 
 /// The supervised loss of one stage of a detector.
@@ -180,6 +267,19 @@ mod tests {
     }
 
     #[test]
+    fn log_odds_are_those_of_the_class_probabilities() {
+        let logits = || Tensor::<3>::from_floats([[[0.1_f32.ln(), 0.6_f32.ln(), 0.3_f32.ln()]]], &device());
+        let softmax = ClassActivation::Softmax { background: 1 };
+        assert_close(&values(&softmax.class_probabilities(logits())), &[0.1, 0.3], 1e-6);
+        let odds = values(&softmax.class_log_odds(logits()));
+        assert_close(&odds, &[(0.1_f32 / 0.9).ln(), (0.3_f32 / 0.7).ln()], 1e-5);
+        assert_eq!(values(&ClassActivation::Sigmoid.class_log_odds(logits())), values(&logits()));
+        let sure = Tensor::<3>::from_floats([[[-90.0, 90.0]]], &device());
+        let odds = values(&ClassActivation::Softmax { background: 0 }.class_log_odds(sure));
+        assert!(odds[0].is_finite() && odds[0] > 10.0);
+    }
+
+    #[test]
     fn groups_join_along_the_anchors() {
         let device = device();
         let group = |anchors: usize| {
@@ -204,6 +304,14 @@ mod tests {
         let device = device();
         let three = Predictions::new(Tensor::zeros([1, 3, 1], &device), Tensor::zeros([1, 3, 4], &device));
         let _ = three.select(&[3]);
+    }
+
+    #[test]
+    fn a_mirror_turns_the_sign_of_the_offset_along_the_width() {
+        let deltas = [[[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]]];
+        let deltas = Tensor::<3>::from_floats(deltas, &device());
+        let seen = Predictions::new(Tensor::zeros([1, 1, 1], &device()), deltas).mirrored();
+        assert_close(&values(&seen.box_deltas), &[-1.0, 2.0, 3.0, 4.0, -5.0, 6.0, 7.0, 8.0], 0.0);
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub use sampler::{Sample, Sampler};
 
 use crate::{
     backbone::ResNetFpn,
-    grids::{DenseGrids, check_grids},
+    grids::{DenseGrids, MirrorPairs, check_grids, check_mirror, without_autodiff},
     host::{self, for_each_image},
 };
 
@@ -100,6 +100,16 @@ impl FasterRcnn {
     /// The grids of the first stage over a batch of this size, padding to the divisor included.
     pub fn layout(&self, batch: ImageSize) -> PyramidLayout {
         self.settings.grids.layout(batch)
+    }
+
+    /// The boxes `[x1, y1, x2, y2]`, in pixels of the full view, of the first stage's anchors that pair with one of the
+    /// half-size view, for a batch of this size: entry `i` is anchor `i` of that stage's [`StageViews::scale`].
+    ///
+    /// # Panics
+    ///
+    /// If the anchors do not double ([`FasterRcnnConfig::validate_for_views`] tells beforehand).
+    pub fn paired_anchors(&self, batch: ImageSize) -> Vec<[f32; 4]> {
+        self.settings.grids.paired_anchors(batch)
     }
 
     /// Features and first-stage predictions for images of `[N, 3, H, W]` as in [`ImageBatch`].
@@ -204,39 +214,63 @@ impl Detector for FasterRcnn {
 
     fn compare_views(&self, teacher: &Self, views: &Views) -> Vec<StageViews> {
         let settings = &self.settings;
+        let divisor = self.size_divisor();
         let full = self.first_stage(&views.strong);
-        let (half_layout, pairs) = settings.grids.half_layout(&full.layout, views.half.padded_size());
-        let half = self.first_stage_on(&views.half, half_layout, self.size_divisor() / 2);
-        // Without autodiff on the input a teacher made by `valid` builds no graph at all.
-        let weak = ImageBatch::new(views.weak.pixels.clone().inner(), views.weak.sizes.clone());
-        let taught = teacher.first_stage(&weak);
+        let half = views.half.as_ref().map(|images| {
+            let (layout, pairs) = settings.grids.half_layout(&full.layout, images.padded_size());
+            (images, self.first_stage_on(images, layout, divisor / 2), pairs)
+        });
+        let mirrored = views.mirrored.as_ref().map(|images| {
+            check_mirror(images, divisor);
+            (images, self.first_stage(images))
+        });
+        let taught = views.weak.as_ref().map(|images| teacher.first_stage(&without_autodiff(images)));
         let rpn = StageViews {
             stage: STAGES[0],
             activation: ClassActivation::Sigmoid,
-            scale: pairs.pair(&full.predictions, |level| half.predictions[level].clone()),
-            distill: ViewPair::new(full.joined.clone(), without_graph(taught.joined.clone())),
+            delta_weights: settings.config.rpn.box_coder.weights,
+            scale: half.as_ref().map(|(_, half, pairs)| {
+                pairs.pair(&full.predictions, |level| half.predictions[level].clone())
+            }),
+            distill: taught
+                .as_ref()
+                .map(|taught| ViewPair::new(full.joined.clone(), without_graph(taught.joined.clone()))),
+            mirror: mirrored.as_ref().and_then(|(_, mirrored)| {
+                MirrorPairs::new(&full.layout).pair(full.joined.clone(), mirrored.joined.clone())
+            }),
         };
 
         let filter = &settings.config.rpn.train_proposals;
         let on_full = self.proposals(&full, &views.strong.sizes, filter).0;
-        let on_half = self.proposals(&half, &views.half.sizes, filter).0;
-        let rois = rois::joined(&on_full, &on_half, &views.strong.sizes);
+        let on_half = half.as_ref().map(|(images, half, _)| self.proposals(half, &images.sizes, filter).0);
+        let rois = rois::joined(&on_full, on_half.as_deref(), &views.strong.sizes);
         let levels = self.roi_levels(&rois);
-        let halved_rois = rois.scaled(0.5);
-        let halved_levels = match settings.config.roi.pool.half_view_level {
-            HalfViewLevel::Shifted => self.roi_levels(&halved_rois),
-            HalfViewLevel::Same => levels.clone(),
-        };
         let student = self.second_stage_on(&full, &rois, &levels);
-        let halved = self.second_stage_on(&half, &halved_rois, &halved_levels);
-        let taught = without_graph(teacher.second_stage_on(&taught, &rois, &levels));
-        let boxes_of = LikeliestClass::new(&taught);
+        let taught = taught.map(|taught| without_graph(teacher.second_stage_on(&taught, &rois, &levels)));
+        // Without a teacher the student says which class's boxes are compared.
+        let boxes_of = match &taught {
+            Some(taught) => LikeliestClass::new(taught),
+            None => LikeliestClass::new(&without_graph(student.clone())),
+        };
         let student = boxes_of.of(student);
+        let pair = |other: Predictions| ViewPair::new(student.clone(), boxes_of.of(other));
         let roi = StageViews {
             stage: STAGES[1],
             activation: ROI_ACTIVATION,
-            scale: ViewPair::new(student.clone(), boxes_of.of(halved)),
-            distill: ViewPair::new(student, boxes_of.of(taught)),
+            delta_weights: settings.config.roi.box_coder.weights,
+            scale: half.map(|(_, half, _)| {
+                let rois = rois.scaled(0.5);
+                let levels = match settings.config.roi.pool.half_view_level {
+                    HalfViewLevel::Shifted => self.roi_levels(&rois),
+                    HalfViewLevel::Same => levels.clone(),
+                };
+                pair(self.second_stage_on(&half, &rois, &levels))
+            }),
+            distill: taught.map(&pair),
+            mirror: mirrored.map(|(images, mirrored)| {
+                let rois = rois.mirrored(images.padded_size().width as f32);
+                pair(self.second_stage_on(&mirrored, &rois, &levels).mirrored())
+            }),
         };
         vec![rpn, roi]
     }

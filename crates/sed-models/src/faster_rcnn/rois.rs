@@ -36,18 +36,26 @@ impl Rois {
         let boxes = self.boxes.iter().map(|b| boxes::scale(b, factor)).collect();
         Self { boxes, images: self.images.clone() }
     }
+
+    /// The same regions in images of `width` pixels of which left and right are exchanged.
+    #[must_use]
+    pub fn mirrored(&self, width: f32) -> Self {
+        let boxes = self.boxes.iter().map(|[x1, y1, x2, y2]| [width - x2, *y1, width - x1, *y2]).collect();
+        Self { boxes, images: self.images.clone() }
+    }
 }
 
 /// The regions on which an image and its half-size view are compared: the proposals of both, those of the
-/// half view scaled by 2 and clipped to the image. (Guo et al., *Scale-Equivalent Distillation*, CVPR 2022.)
+/// half view, where there is one, scaled by 2 and clipped to the image. (Guo et al., *Scale-Equivalent Distillation*, CVPR 2022.)
 ///
 /// A batch without any proposal is compared on whole images, so that there is always something to compare
 /// (our design).
-pub(super) fn joined(full: &[Vec<[f32; 4]>], half: &[Vec<[f32; 4]>], sizes: &[ImageSize]) -> Rois {
+pub(super) fn joined(full: &[Vec<[f32; 4]>], half: Option<&[Vec<[f32; 4]>]>, sizes: &[ImageSize]) -> Rois {
     let image = |i: usize| -> Vec<[f32; 4]> {
         let (height, width) = (sizes[i].height as f32, sizes[i].width as f32);
         // A half view of odd size is rounded up: its boxes may leave the image by a pixel.
-        let doubled = half[i].iter().map(|b| boxes::clip(&boxes::scale(b, 2.0), height, width));
+        let half = half.map_or(&[][..], |half| &half[i]);
+        let doubled = half.iter().map(|b| boxes::clip(&boxes::scale(b, 2.0), height, width));
         full[i].iter().copied().chain(doubled.filter(boxes::is_valid)).collect()
     };
     let images: Vec<_> = (0..sizes.len()).map(image).collect();
@@ -68,18 +76,20 @@ mod tests {
         let rois = joined(
             &[vec![[1., 2., 3., 4.]], vec![]],
             // The half view of 31 px is 16 px wide.
-            &[vec![[8., 0., 16., 5.]], vec![[1., 1., 2., 2.]]],
+            Some(&[vec![[8., 0., 16., 5.]], vec![[1., 1., 2., 2.]]]),
             &sizes,
         );
         assert_eq!(rois.boxes, [[1., 2., 3., 4.], [16., 0., 31., 10.], [2., 2., 4., 4.]]);
         assert_eq!(rois.images, [0, 0, 1]);
         assert_eq!(rois.scaled(0.5).boxes[1], [8., 0., 15.5, 5.]);
+        assert_eq!(rois.mirrored(32.).boxes[0], [29., 2., 31., 4.]);
+        assert_eq!(joined(&[vec![[1., 2., 3., 4.]], vec![]], None, &sizes).len(), 1);
     }
 
     #[test]
     fn without_proposals_whole_images_are_compared() {
         let none = [vec![], vec![]];
-        let rois = joined(&none, &none, &[ImageSize::new(20, 30), ImageSize::new(10, 10)]);
+        let rois = joined(&none, Some(&none), &[ImageSize::new(20, 30), ImageSize::new(10, 10)]);
         assert_eq!(rois.boxes, [[0., 0., 30., 20.], [0., 0., 10., 10.]]);
     }
 }

@@ -115,8 +115,8 @@ fn without_proposals_there_are_no_detections_and_whole_images_are_compared() {
     let batch = images([2, 64, 64], &device);
     assert_eq!(model.detect(&batch), vec![Detections::default(); 2]);
     let stages = model.compare_views(&model, &Views::new(batch.clone(), batch));
-    assert_eq!(stages[1].distill.student.num_anchors(), 2);
-    assert_eq!(stages[1].scale.student.num_anchors(), 2);
+    assert_eq!(stages[1].distill_pair().student.num_anchors(), 2);
+    assert_eq!(stages[1].scale_pair().student.num_anchors(), 2);
 }
 
 #[test]
@@ -175,27 +175,36 @@ fn views_are_compared_on_the_proposals_of_both_sizes() {
     let [rpn, roi] = model.compare_views(&model, &views).try_into().expect("two stages");
     assert_eq!((rpn.stage, rpn.activation), ("rpn", ClassActivation::Sigmoid));
     // P3, P4, P5 of the full view: 8², 4², 2² cells of two anchors; P4 and P5 have a partner.
-    assert_eq!(rpn.distill.student.num_anchors(), 84 * 2);
-    assert_eq!(rpn.scale.student.num_anchors(), 20 * 2);
+    assert_eq!(rpn.distill_pair().student.num_anchors(), 84 * 2);
+    assert_eq!(rpn.scale_pair().student.num_anchors(), 20 * 2);
     let first = model.first_stage(&strong);
     assert_same(
-        rpn.scale.student.class_logits,
+        rpn.scale_pair().student.class_logits.clone(),
         Predictions::cat(first.predictions[1..].to_vec()).class_logits,
     );
-    assert_same(rpn.distill.student.class_logits, rpn.distill.other.class_logits);
+    assert_same(
+        rpn.distill_pair().student.class_logits.clone(),
+        rpn.distill_pair().other.class_logits.clone(),
+    );
 
     assert_eq!((roi.stage, roi.activation), ("roi", ROI_ACTIVATION));
-    let half = model.first_stage_on(&views.half, model.layout(ImageSize::new(32, 32)), 32);
+    let half = model.first_stage_on(views.half.as_ref().unwrap(), model.layout(ImageSize::new(32, 32)), 32);
     let sizes = [ImageSize::new(32, 32); 2];
-    let rois =
-        rois::joined(&model.propose(&first, &strong.sizes), &model.propose(&half, &sizes), &strong.sizes);
+    let rois = rois::joined(
+        &model.propose(&first, &strong.sizes),
+        Some(&model.propose(&half, &sizes)),
+        &strong.sizes,
+    );
     assert!(rois.len() > 10, "{}", rois.len());
     let full = model.second_stage(&first, &rois);
     let halved = model.second_stage(&half, &rois.scaled(0.5));
-    assert_same(roi.scale.student.class_logits.clone(), full.class_logits.clone());
-    assert_same(roi.scale.other.class_logits, halved.class_logits);
+    assert_same(roi.scale_pair().student.class_logits.clone(), full.class_logits.clone());
+    assert_same(roi.scale_pair().other.class_logits.clone(), halved.class_logits);
     // The teacher is the student, and sees the same picture.
-    assert_same(roi.distill.student.class_logits.clone(), roi.distill.other.class_logits.clone());
+    assert_same(
+        roi.distill_pair().student.class_logits.clone(),
+        roi.distill_pair().other.class_logits.clone(),
+    );
     // The deltas of the likeliest class.
     let k = rois.len();
     let logits: Vec<f32> = full.class_logits.try_into_vec_as().unwrap();
@@ -205,7 +214,8 @@ fn views_are_compared_on_the_proposals_of_both_sizes() {
         full.box_deltas.clone().slice([0..1, r..r + 1, start..start + 4])
     });
     let chosen = Tensor::cat(rows.collect(), 1);
-    for deltas in [&roi.scale.student, &roi.distill.student, &roi.distill.other].map(|p| p.box_deltas.clone())
+    for deltas in [&roi.scale_pair().student, &roi.distill_pair().student, &roi.distill_pair().other]
+        .map(|p| p.box_deltas.clone())
     {
         assert_same(deltas, chosen.clone());
     }
@@ -223,7 +233,9 @@ fn the_level_of_the_half_view_is_an_option() {
     same.settings.config.roi.pool.half_view_level = HalfViewLevel::Same;
     let strong = images([1, 64, 64], &device);
     let views = Views::new(strong.clone(), strong);
-    let halved = |model: &FasterRcnn| model.compare_views(model, &views).remove(1).scale.other.class_logits;
+    let halved = |model: &FasterRcnn| {
+        model.compare_views(model, &views).remove(1).scale_pair().other.class_logits.clone()
+    };
     let difference = (halved(&shifted) - halved(&same)).abs().max().into_scalar::<f32>();
     assert!(difference > 1e-4, "{difference}");
 }
@@ -237,9 +249,9 @@ fn views_of_a_single_map_pair() {
     let [rpn, roi] =
         model.compare_views(&model, &Views::new(strong.clone(), strong)).try_into().expect("two stages");
     // 2×3 cells of the half view, two sizes that are doubled, two ratios.
-    assert_eq!(rpn.scale.student.num_anchors(), 24);
-    assert_eq!(rpn.distill.student.num_anchors(), 4 * 6 * 6);
-    assert!(roi.scale.student.num_anchors() > 0);
+    assert_eq!(rpn.scale_pair().student.num_anchors(), 24);
+    assert_eq!(rpn.distill_pair().student.num_anchors(), 4 * 6 * 6);
+    assert!(roi.scale_pair().student.num_anchors() > 0);
 }
 
 #[test]
@@ -250,7 +262,7 @@ fn no_gradient_reaches_the_teacher_and_all_of_the_student_learns() {
     // A teacher without autodiff, and one that could take gradients.
     for teacher in [student.valid(), small().init(&device).unwrap()] {
         let stages = student.compare_views(&teacher, &views);
-        let terms = stages.into_iter().flat_map(|stage| [stage.scale, stage.distill]).map(|pair| {
+        let terms = stages.into_iter().flat_map(|stage| [stage.scale, stage.distill]).flatten().map(|pair| {
             let class = (pair.student.class_logits - pair.other.class_logits).square().sum();
             class + (pair.student.box_deltas - pair.other.box_deltas).square().sum()
         });
@@ -268,7 +280,11 @@ fn both_sides_of_the_scale_pairs_take_gradients() {
     let views = Views::new(strong.clone(), strong);
     let (first, second) = ([true, true, true, false, false], [true, false, false, true, true]);
     for (stage, side, expected) in [(0, 0, first), (0, 1, first), (1, 0, second), (1, 1, second)] {
-        let pair = student.compare_views(&student.valid(), &views).swap_remove(stage).scale;
+        let pair = student
+            .compare_views(&student.valid(), &views)
+            .swap_remove(stage)
+            .scale
+            .expect("a pair of scales");
         let Predictions { class_logits, box_deltas } = if side == 0 { pair.student } else { pair.other };
         let gradients = (class_logits.square().sum() + box_deltas.square().sum()).backward();
         assert_eq!(touched(&student, &gradients), expected, "stage {stage}, side {side}");

@@ -22,7 +22,7 @@ pub use postprocess::{AnchorGrid, PostProcess};
 use crate::{
     backbone::{FpnConfig, ResNetFpn, ResNetFpnConfig},
     box_coder::BoxCoder,
-    grids::{DenseGrids, ScalePairs, check_grids},
+    grids::{DenseGrids, MirrorPairs, ScalePairs, check_grids, check_mirror, without_autodiff},
     matcher::Matcher,
     preprocess::Preprocess,
 };
@@ -108,6 +108,16 @@ impl RetinaNet {
         self.settings.grids.anchors(layout)
     }
 
+    /// The boxes `[x1, y1, x2, y2]`, in pixels of the full view, of the anchors that pair with one of the half-size view,
+    /// for a batch of this size: entry `i` is anchor `i` of [`StageViews::scale`].
+    ///
+    /// # Panics
+    ///
+    /// If the anchors do not double ([`RetinaNetConfig::validate_for_views`] tells beforehand).
+    pub fn paired_anchors(&self, batch: ImageSize) -> Vec<[f32; 4]> {
+        self.settings.grids.paired_anchors(batch)
+    }
+
     /// The predictions on all levels, finest first, for images of `[N, 3, H, W]` as in
     /// [`ImageBatch`]; their anchors are those of [`layout`](Self::layout).
     pub fn forward(&self, images: &ImageBatch) -> Vec<Predictions> {
@@ -150,18 +160,31 @@ impl Detector for RetinaNet {
 
     fn compare_views(&self, teacher: &Self, views: &Views) -> Vec<StageViews> {
         let full = self.layout(views.strong.padded_size());
-        let (half, pairs) = self.half_layout(&full, views.half.padded_size());
         let student = self.forward(&views.strong);
-        let halved = self.half_features(&views.half, &half);
-        // Without autodiff on the input a teacher made by `valid` builds no graph at all.
-        let weak = ImageBatch::new(views.weak.pixels.clone().inner(), views.weak.sizes.clone());
-        let taught = Predictions::cat(teacher.forward(&weak));
-        let taught = Predictions::new(taught.class_logits.inner(), taught.box_deltas.inner());
+        let joined = Predictions::cat(student.clone());
+        let scale = views.half.as_ref().map(|images| {
+            let (layout, pairs) = self.half_layout(&full, images.padded_size());
+            let halved = self.half_features(images, &layout);
+            pairs.pair(&student, |level| self.head.forward(halved[level].clone()))
+        });
+        let mirror = views.mirrored.as_ref().and_then(|images| {
+            check_mirror(images, self.size_divisor());
+            MirrorPairs::new(&full).pair(joined.clone(), Predictions::cat(self.forward(images)))
+        });
+        let distill = views.weak.as_ref().map(|images| {
+            let taught = Predictions::cat(teacher.forward(&without_autodiff(images)));
+            ViewPair::new(
+                joined.clone(),
+                Predictions::new(taught.class_logits.inner(), taught.box_deltas.inner()),
+            )
+        });
         vec![StageViews {
             stage: STAGES[0],
             activation: ClassActivation::Sigmoid,
-            scale: pairs.pair(&student, |level| self.head.forward(halved[level].clone())),
-            distill: ViewPair::new(Predictions::cat(student), taught),
+            delta_weights: self.settings.box_coder.weights,
+            scale,
+            distill,
+            mirror,
         }]
     }
 

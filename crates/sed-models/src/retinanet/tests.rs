@@ -183,16 +183,22 @@ fn views_pair_the_student_with_itself_and_with_the_teacher() {
     // P4, P5, P6 of the full view: 4², 2², 1 cells of six anchors.
     let compared = Predictions::cat(full[1..].to_vec());
     assert_eq!(compared.num_anchors(), 21 * 6);
-    assert_same(stage.scale.student.class_logits, compared.class_logits);
-    assert_same(stage.scale.student.box_deltas, compared.box_deltas);
+    assert_same(stage.scale_pair().student.class_logits.clone(), compared.class_logits);
+    assert_same(stage.scale_pair().student.box_deltas.clone(), compared.box_deltas);
     // P3, P4, P5 of the half view, which at 32 px needs no padding.
-    let pixels = model.settings.preprocess.forward(&views.half, 32);
+    let pixels = model.settings.preprocess.forward(views.half.as_ref().unwrap(), 32);
     let half = model.backbone.forward(pixels).into_iter().take(3).map(|level| model.head.forward(level));
-    assert_same(stage.scale.other.class_logits, Predictions::cat(half.collect()).class_logits);
+    assert_same(stage.scale_pair().other.class_logits.clone(), Predictions::cat(half.collect()).class_logits);
     // The teacher is the student, and sees the same picture.
-    assert_eq!(stage.distill.student.num_anchors(), 85 * 6);
-    assert_same(stage.distill.student.class_logits, stage.distill.other.class_logits);
-    assert_same(stage.distill.student.box_deltas, stage.distill.other.box_deltas);
+    assert_eq!(stage.distill_pair().student.num_anchors(), 85 * 6);
+    assert_same(
+        stage.distill_pair().student.class_logits.clone(),
+        stage.distill_pair().other.class_logits.clone(),
+    );
+    assert_same(
+        stage.distill_pair().student.box_deltas.clone(),
+        stage.distill_pair().other.box_deltas.clone(),
+    );
 }
 
 #[test]
@@ -203,7 +209,7 @@ fn p2_of_the_half_view_adds_the_pair_of_p3() {
     let anchors = |config: RetinaNetConfig| {
         let model = config.init(&device).unwrap();
         let stages = model.compare_views(&model, &views);
-        (stages[0].scale.student.num_anchors() / 6, stages[0].distill.student.num_anchors() / 6)
+        (stages[0].scale_pair().student.num_anchors() / 6, stages[0].distill_pair().student.num_anchors() / 6)
     };
     assert_eq!(anchors(small()), (16 + 4 + 1, 85));
     assert_eq!(anchors(RetinaNetConfig { p2_on_half: true, ..small() }), (85, 85));
@@ -232,20 +238,20 @@ fn views_on_a_single_map_pair_every_second_cell_and_doubled_sizes() {
     let views = Views::new(strong.clone(), strong.clone());
     let [stage] = model.compare_views(&model, &views).try_into().expect("one stage");
     // 2×1 cells of the half view, of each the sizes 16 and 32 in three ratios.
-    assert_eq!(stage.scale.student.num_anchors(), 2 * 6);
-    assert_eq!(stage.distill.student.num_anchors(), 4 * 2 * 9);
+    assert_eq!(stage.scale_pair().student.num_anchors(), 2 * 6);
+    assert_eq!(stage.distill_pair().student.num_anchors(), 4 * 2 * 9);
     let by_cell = |predictions: &Predictions, [h, w]: [usize; 2]| {
         predictions.class_logits.clone().reshape([h, w, 3, 3, 2])
     };
     let full = by_cell(&model.forward(&strong)[0], [4, 2]);
     let (half, _) = model.half_layout(&model.layout(ImageSize::new(64, 32)), ImageSize::new(32, 16));
-    let half = model.head.forward(model.half_features(&views.half, &half).remove(0));
+    let half = model.head.forward(model.half_features(views.half.as_ref().unwrap(), &half).remove(0));
     let half = by_cell(&half, [2, 1]);
     for (k, row) in [0, 2].into_iter().enumerate() {
-        let student = stage.scale.student.class_logits.clone().slice([0..1, 6 * k..6 * k + 6, 0..2]);
+        let student = stage.scale_pair().student.class_logits.clone().slice([0..1, 6 * k..6 * k + 6, 0..2]);
         let cell = full.clone().slice([row..row + 1, 0..1, 0..3, 1..3, 0..2]);
         assert_same(student, cell.reshape([1, 6, 2]));
-        let other = stage.scale.other.class_logits.clone().slice([0..1, 6 * k..6 * k + 6, 0..2]);
+        let other = stage.scale_pair().other.class_logits.clone().slice([0..1, 6 * k..6 * k + 6, 0..2]);
         let cell = half.clone().slice([k..k + 1, 0..1, 0..3, 0..2, 0..2]);
         assert_same(other, cell.reshape([1, 6, 2]));
     }
@@ -260,7 +266,7 @@ fn no_gradient_reaches_the_teacher() {
     // A teacher without autodiff, and one that could take gradients.
     for teacher in [student.valid(), small().init(&device).unwrap()] {
         let [stage] = student.compare_views(&teacher, &views).try_into().expect("one stage");
-        let sides = [stage.scale, stage.distill];
+        let sides = [stage.scale, stage.distill].map(|pair| pair.expect("both views"));
         let terms = sides.map(|pair| {
             let class = (pair.student.class_logits - pair.other.class_logits).square().sum();
             class + (pair.student.box_deltas - pair.other.box_deltas).square().sum()
@@ -281,7 +287,7 @@ fn both_sides_of_the_scale_pair_take_gradients() {
         .compare_views(&student.valid(), &Views::new(strong.clone(), strong))
         .try_into()
         .expect("one stage");
-    for side in [stage.scale.student, stage.scale.other] {
+    for side in [stage.scale_pair().student.clone(), stage.scale_pair().other.clone()] {
         let gradients = (side.class_logits.square().sum() + side.box_deltas.square().sum()).backward();
         assert_eq!(touched(&student, &gradients), [true; 4]);
     }

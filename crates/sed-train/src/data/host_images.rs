@@ -117,6 +117,6 @@ mod tests {
         weak.push(&FloatImage::new(ImageSize::new(2, 2), vec![0.0; 12]));
         strong.push(&FloatImage::new(ImageSize::new(2, 2), [0.0, 0.5, 0.25, 0.25].repeat(3)));
         let views = HostViews { weak, strong, keys: vec!["a".into()] }.to_views(&Device::default());
-        assert_eq!(views.half.pixels.into_data().try_to_vec::<f32>().unwrap(), [0.25; 3]);
+        assert_eq!(views.half.unwrap().pixels.into_data().try_to_vec::<f32>().unwrap(), [0.25; 3]);
     }
 }

@@ -122,7 +122,7 @@ fn batches_have_their_sizes_and_views_pair() {
     assert_eq!((views.weak.len(), views.strong.len(), views.keys.len()), (3, 3, 3));
     assert_eq!(views.weak.sizes, views.strong.sizes);
     let views = views.to_views(&Device::default());
-    assert_eq!(views.half.pixels.dims(), [3, 3, 8, 8]);
+    assert_eq!(views.half.unwrap().pixels.dims(), [3, 3, 8, 8]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod coco;
 mod error;
 mod ground_truth;
+mod multi_scale;
 mod results;
 mod summary;
 #[cfg(test)]
@@ -15,6 +16,7 @@ use sed_core::Detections;
 pub use coco::CocoEvaluator;
 pub use error::EvalError;
 pub use ground_truth::{GroundTruth, GroundTruthBox};
+pub use multi_scale::detect_at_scales;
 pub use results::{CocoResult, coco_results, read_coco_results, write_coco_results};
 pub use summary::{ClassSummary, CocoSummary};
 

@@ -1,16 +1,19 @@
-use std::path::Path;
+use std::{ops::RangeInclusive, path::Path};
 
 use plotters::prelude::*;
 
 use super::{ReportError, palette::line_color, write_atomic};
+
+/// Room for the legend above the values, as a part of their range.
+pub(super) const LEGEND_ROOM: f64 = 0.3;
 
 /// One curve.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Series {
     /// The name in the legend.
     pub name: String,
-    /// `(iteration, value)`, in the order in which they are joined; points that are not finite are
-    /// left out.
+    /// `(x, value)`, where `x` is the iteration for [`curves_svg`], in the order in which they are joined; points
+    /// that are not finite are left out.
     pub points: Vec<(f64, f64)>,
 }
 
@@ -23,19 +26,61 @@ pub struct Series {
 ///
 /// If the system refuses to write the file.
 pub fn curves_svg(path: &Path, title: &str, series: &[Series]) -> Result<(), ReportError> {
-    let svg = draw(title, series)
-        .map_err(|error| ReportError::Curves { path: path.to_owned(), reason: error.to_string() })?;
+    write(path, draw(title, "iteration", None, series))
+}
+
+/// Draws lines like [`curves_svg`], over what `x_label` names and with a vertical axis of the range `y`.
+///
+/// # Errors
+///
+/// If the system refuses to write the file.
+///
+/// # Panics
+///
+/// If the range does not ascend.
+pub fn lines_svg(
+    path: &Path,
+    title: &str,
+    x_label: &str,
+    y: RangeInclusive<f64>,
+    series: &[Series],
+) -> Result<(), ReportError> {
+    assert!(y.start() < y.end(), "lines_svg: a range of {y:?}");
+    write(path, draw(title, x_label, Some(y), series))
+}
+
+fn write(path: &Path, svg: Result<String, Box<dyn std::error::Error>>) -> Result<(), ReportError> {
+    let svg =
+        svg.map_err(|error| ReportError::Curves { path: path.to_owned(), reason: error.to_string() })?;
     write_atomic(path, svg)
 }
 
-fn draw(title: &str, series: &[Series]) -> Result<String, Box<dyn std::error::Error>> {
+/// Without a range of the vertical axis it holds the points, and the legend may hide some of them.
+fn draw(
+    title: &str,
+    x_label: &str,
+    y: Option<RangeInclusive<f64>>,
+    series: &[Series],
+) -> Result<String, Box<dyn std::error::Error>> {
     let finite: Vec<Vec<(f64, f64)>> = series
         .iter()
         .map(|one| one.points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite()).collect())
         .collect();
     let (x_min, x_max) = range(finite.iter().flatten().map(|point| point.0));
-    let (y_min, y_max) = range(finite.iter().flatten().map(|point| point.1));
-    let margin = (y_max - y_min) * 0.05;
+    let (low, high, top, legend) = match y {
+        Some(y) => {
+            let (low, high) = y.into_inner();
+            (low, high, high + (high - low) * LEGEND_ROOM, SeriesLabelPosition::UpperMiddle)
+        }
+        None => {
+            let (low, high) = range(finite.iter().flatten().map(|point| point.1));
+            let margin = (high - low) * 0.05;
+            (low - margin, high + margin, high + margin, SeriesLabelPosition::UpperRight)
+        }
+    };
+
+    // Ticks are sums, so the last may lie above the range by an error of rounding.
+    let labeled = high + (high - low) * 1e-9;
 
     let mut svg = String::new();
     {
@@ -46,13 +91,13 @@ fn draw(title: &str, series: &[Series]) -> Result<String, Box<dyn std::error::Er
             .margin(14)
             .x_label_area_size(42)
             .y_label_area_size(66)
-            .build_cartesian_2d(x_min..x_max, y_min - margin..y_max + margin)?;
+            .build_cartesian_2d(x_min..x_max, low..top)?;
         chart
             .configure_mesh()
             .light_line_style(WHITE)
-            .x_desc("iteration")
+            .x_desc(x_label)
             .x_label_formatter(&|x| format_tick(*x))
-            .y_label_formatter(&|y| format_tick(*y))
+            .y_label_formatter(&|y| if *y > labeled { String::new() } else { format_tick(*y) })
             .label_style(("sans-serif", 14))
             .draw()?;
         for (index, (one, points)) in series.iter().zip(&finite).enumerate() {
@@ -71,7 +116,7 @@ fn draw(title: &str, series: &[Series]) -> Result<String, Box<dyn std::error::Er
         if !series.is_empty() {
             chart
                 .configure_series_labels()
-                .position(SeriesLabelPosition::UpperRight)
+                .position(legend)
                 .background_style(WHITE.mix(0.8))
                 .border_style(RGBColor(190, 190, 190))
                 .label_font(("sans-serif", 14))
@@ -97,7 +142,7 @@ fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
 }
 
 /// A number of at most four digits where that says enough.
-fn format_tick(value: f64) -> String {
+pub(super) fn format_tick(value: f64) -> String {
     let size = value.abs();
     if value == 0.0 {
         "0".to_owned()
@@ -122,7 +167,7 @@ mod tests {
     fn each_curve_is_a_line_with_its_name() {
         let curves =
             [series("loss <class>", &[(0.0, 2.0), (50.0, 1.0), (100.0, 0.5)]), series("box", &[(0.0, 1.0)])];
-        let svg = draw("Training & more", &curves).unwrap();
+        let svg = draw("Training & more", "iteration", None, &curves).unwrap();
         assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
         assert!(svg.contains("Training &amp; more"), "special letters are escaped");
         assert!(svg.contains("loss &lt;class&gt;"));
@@ -137,15 +182,24 @@ mod tests {
     #[test]
     fn points_that_are_not_finite_are_left_out() {
         let curves = [series("a", &[(0.0, 1.0), (1.0, f64::NAN), (2.0, f64::INFINITY), (3.0, 4.0)])];
-        let svg = draw("t", &curves).unwrap();
+        let svg = draw("t", "iteration", None, &curves).unwrap();
         assert_eq!(svg.matches("<circle").count(), 2);
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
     }
 
     #[test]
     fn nothing_to_draw_is_said() {
-        assert!(draw("t", &[series("never", &[])]).unwrap().contains("never (empty)"));
-        assert!(draw("t", &[]).unwrap().contains("</svg>"));
+        assert!(draw("t", "iteration", None, &[series("never", &[])]).unwrap().contains("never (empty)"));
+        assert!(draw("t", "iteration", None, &[]).unwrap().contains("</svg>"));
+    }
+
+    #[test]
+    fn the_range_of_the_values_can_be_given() {
+        let svg = draw("t", "threshold", Some(0.0..=1.0), &[series("precision", &[(0.5, 0.25)])]).unwrap();
+        assert!(svg.contains("threshold") && !svg.contains("iteration"));
+        // Ticks above the range have no number.
+        let ticks: Vec<f64> = svg.lines().filter_map(|line| line.parse().ok()).collect();
+        assert!(ticks.contains(&0.0) && ticks.contains(&1.0) && !ticks.contains(&1.2), "{ticks:?}");
     }
 
     #[test]

@@ -1,16 +1,20 @@
-//! What a run leaves on disk: its folder, scalars, curves, the table of results and pictures.
+//! What a run leaves on disk: its folder, scalars, curves, histograms, the table of results and pictures.
 
 mod bitmap_font;
 mod curves;
 mod error;
+mod histogram;
+mod intervals;
 mod palette;
 mod picture;
 mod run_folder;
 mod scalar_log;
 mod table;
 
-pub use curves::{Series, curves_svg};
+pub use curves::{Series, curves_svg, lines_svg};
 pub use error::ReportError;
+pub use histogram::{Bars, BinLine, Histogram, VerticalScale, histogram_svg};
+pub use intervals::{Interval, intervals_svg};
 pub use palette::class_color;
 pub use picture::{PictureConfig, draw_detections};
 pub use run_folder::{RunFolder, write_atomic};

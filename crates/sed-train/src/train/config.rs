@@ -3,17 +3,7 @@
 use sed_core::objective::ObjectiveConfig;
 use serde::{Deserialize, Serialize};
 
-use super::{OptimizerConfig, ScheduleConfig, TeacherConfig, TrainError};
-
-/// What is learned from the unlabeled images.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Method {
-    /// Nothing: the labeled images alone. The teacher is then the average of the weights.
-    Supervised,
-    /// Scale-Equivalent Distillation.
-    Sed,
-}
+use super::{Method, OptimizerConfig, RivalsConfig, ScheduleConfig, TeacherConfig, TrainError};
 
 /// A training run: how long, on how much, by which method.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,8 +35,10 @@ pub struct TrainConfig {
     pub schedule: ScheduleConfig,
     /// How the teacher follows the student.
     pub teacher: TeacherConfig,
-    /// The unsupervised losses and their weights.
+    /// The losses of Scale-Equivalent Distillation and their weights; those of soft labels too.
     pub objective: ObjectiveConfig,
+    /// The options of the other methods.
+    pub rivals: RivalsConfig,
 }
 
 impl Default for TrainConfig {
@@ -67,6 +59,7 @@ impl Default for TrainConfig {
             schedule: ScheduleConfig::default(),
             teacher: TeacherConfig { decay: 0.9996, ..TeacherConfig::default() },
             objective: ObjectiveConfig::default(),
+            rivals: RivalsConfig::default(),
         }
     }
 }
@@ -96,9 +89,9 @@ impl TrainConfig {
         {
             return Err(TrainError::config("clip_norm", norm, "must be positive and finite"));
         }
-        if self.method == Method::Sed {
+        if self.method.is_semi_supervised() {
             if self.batch_unlabeled == 0 {
-                let rule = "the method \"sed\" needs unlabeled images in each step";
+                let rule = format!("the method {:?} needs unlabeled images in each step", self.method.name());
                 return Err(TrainError::config("batch_unlabeled", 0, rule));
             }
             if self.burn_in >= self.iterations {
@@ -109,6 +102,7 @@ impl TrainConfig {
         self.optimizer.validate()?;
         self.schedule.validate()?;
         self.teacher.validate()?;
+        self.rivals.validate()?;
         Ok(self.objective.validate()?)
     }
 
@@ -136,10 +130,7 @@ impl TrainConfig {
 
     /// Unlabeled images that a step of this run reads: 0 for the supervised method.
     pub fn unlabeled_per_step(&self) -> usize {
-        match self.method {
-            Method::Supervised => 0,
-            Method::Sed => self.batch_unlabeled,
-        }
+        if self.method.is_semi_supervised() { self.batch_unlabeled } else { 0 }
     }
 
     /// The weight in `[0, 1]` of the unsupervised loss at `iteration` (from 0).
@@ -148,6 +139,10 @@ impl TrainConfig {
             return 0.0;
         }
         let since = (iteration - self.burn_in + 1) as f64;
+        if self.method == Method::Csd {
+            let ramp = self.rivals.csd_ramp * self.iterations.saturating_sub(self.burn_in) as f64;
+            return (-5.0 * (1.0 - since / ramp.max(1.0)).max(0.0).powi(2)).exp();
+        }
         (since / (self.ramp_up as f64 + 1.0)).min(1.0)
     }
 }
@@ -168,6 +163,11 @@ mod tests {
         assert_eq!(weights, [0.0, 0.0, 0.25, 0.5, 0.75, 1.0, 1.0]);
         let abrupt = TrainConfig { ramp_up: 0, ..config.clone() };
         assert_eq!(abrupt.unsupervised_weight(10), 1.0);
+        let mut csd = TrainConfig { method: Method::Csd, iterations: 110, ..config.clone() };
+        csd.rivals.csd_ramp = 0.5;
+        // 50 steps: at half of them exp(−5/4), at their end 1.
+        let weights = [9, 34, 59, 109].map(|i| csd.unsupervised_weight(i));
+        assert_eq!(weights, [0.0, (-1.25_f64).exp(), 1.0, 1.0]);
         let supervised = TrainConfig { method: Method::Supervised, ..config };
         assert_eq!(supervised.unsupervised_weight(100), 0.0);
         assert_eq!(supervised.unlabeled_per_step(), 0);

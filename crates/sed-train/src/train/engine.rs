@@ -7,13 +7,14 @@ use burn::{
     tensor::Device,
     train::{ExecutionStrategy, Learner, SupervisedTraining},
 };
-use sed_core::{Detector, objective::UnsupervisedLoss};
+use sed_core::Detector;
 
 use super::{
-    Method, SemiSupervised, TrainConfig, TrainError, WarmupMultiStep,
-    metrics::{LEARNING_RATE, Model, ScalarMetric, SharedEvaluation, TEACHER_FOREGROUND},
+    SemiSupervised, TrainConfig, TrainError, WarmupMultiStep,
+    metrics::{LEARNING_RATE, Model, ScalarMetric, SharedEvaluation},
     monitor::{Monitor, Silent},
     step::Failure,
+    unsupervised,
 };
 use crate::{
     data::{EvalBatch, TrainBatch},
@@ -133,11 +134,8 @@ fn scalar_names(stages: &[&str], config: &TrainConfig) -> Vec<String> {
     let mut names: Vec<String> =
         ["iteration", LEARNING_RATE, "loss", "gradient_norm"].map(String::from).into();
     for stage in stages {
-        names.extend(["class", "box"].map(|term| format!("{stage}/{term}")));
-        if config.method == Method::Sed {
-            let terms = UnsupervisedLoss::TERMS.into_iter().chain([TEACHER_FOREGROUND]);
-            names.extend(terms.map(|term| format!("{stage}/{term}")));
-        }
+        let terms = ["class", "box"].into_iter().chain(unsupervised::names(config));
+        names.extend(terms.map(|term| format!("{stage}/{term}")));
     }
     names
 }

@@ -12,11 +12,11 @@ pub enum TrainError {
     #[error("{field} = {value}: {rule}")]
     Config {
         /// The field, as it is written in a configuration file.
-        field: &'static str,
+        field: String,
         /// Its value.
         value: String,
         /// The rule it breaks.
-        rule: &'static str,
+        rule: String,
     },
     /// A weight or an option of the unsupervised losses outside its range.
     #[error("objective: {0}")]
@@ -49,7 +49,7 @@ pub enum TrainError {
 }
 
 impl TrainError {
-    pub(crate) fn config(field: &'static str, value: impl Display, rule: &'static str) -> Self {
-        Self::Config { field, value: value.to_string(), rule }
+    pub(crate) fn config(field: impl Into<String>, value: impl Display, rule: impl Into<String>) -> Self {
+        Self::Config { field: field.into(), value: value.to_string(), rule: rule.into() }
     }
 }

@@ -23,9 +23,6 @@ use crate::eval::{CocoSummary, DetectionEvaluator, EvalError, GroundTruth, Image
 /// The name under which the learning rate is logged.
 pub(super) const LEARNING_RATE: &str = "learning_rate";
 
-/// The name, after its stage, under which the teacher's summed foreground score is logged.
-pub(super) const TEACHER_FOREGROUND: &str = "teacher_foreground";
-
 /// One named scalar of the training step; the learning rate comes from the engine.
 #[derive(Clone)]
 pub(super) struct ScalarMetric {

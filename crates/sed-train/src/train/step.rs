@@ -12,14 +12,11 @@ use burn::{
     tensor::{Device, ExecutionError, Tensor},
     train::{InferenceStep, Interrupter, ItemLazy, TrainOutput, TrainStep},
 };
-use sed_core::{Detections, Detector, Views, objective::Objective};
+use sed_core::{Detections, Detector, objective::total_loss};
 
 use super::{
-    TrainConfig, TrainError,
-    checkpointing::checkpointed,
-    clip_global_norm,
-    metrics::{EvaluatedBatch, TEACHER_FOREGROUND},
-    update_teacher,
+    TrainConfig, TrainError, checkpointing::checkpointed, clip_global_norm, metrics::EvaluatedBatch,
+    unsupervised::Unsupervised, update_teacher,
 };
 use crate::{
     data::{EvalBatch, TrainBatch},
@@ -47,7 +44,7 @@ pub struct SemiSupervised<D: Detector> {
 #[derive(Debug)]
 struct Plan {
     config: TrainConfig,
-    objective: Objective,
+    unsupervised: Unsupervised,
     failure: Failure,
 }
 
@@ -102,8 +99,8 @@ impl<D: Detector> SemiSupervised<D> {
         if config.gradient_checkpointing {
             student = checkpointed(student);
         }
-        let objective = Objective::new(config.objective)?;
-        let plan = Arc::new(Plan { config: config.clone(), objective, failure });
+        let unsupervised = Unsupervised::new(config)?;
+        let plan = Arc::new(Plan { config: config.clone(), unsupervised, failure });
         Ok(Self { student, teacher, iteration: 0, plan })
     }
 
@@ -145,14 +142,15 @@ impl<D: Detector> TrainStep for SemiSupervised<D> {
         let unlabeled = batch.unlabeled.as_ref().filter(|_| weight > 0.0);
         let unsupervised = match unlabeled {
             Some(views) => {
-                let views = Views::new(views.weak.to_batch(&plain), views.strong.to_batch(&device));
-                plan.objective.unsupervised(&self.student.compare_views(&self.teacher, &views))
+                let (weak, strong) = (views.weak.to_batch(&plain), views.strong.to_batch(&device));
+                plan.unsupervised.losses(&self.student, &self.teacher, weak, strong)
             }
             None => Vec::new(),
         };
         let unsupervised: Vec<_> = unsupervised.into_iter().map(|loss| loss.scaled(weight)).collect();
         let n_unlabeled = unlabeled.map_or(0, |views| views.keys.len());
-        let total = plan.objective.total(&supervised, &unsupervised, n_unlabeled, batch.targets.len());
+        let on_unlabeled = unsupervised.iter().map(|stage| stage.total());
+        let total = total_loss(&supervised, on_unlabeled, n_unlabeled, batch.targets.len());
 
         let mut names = vec!["loss".to_string()];
         let mut terms = vec![total.clone().detach()];
@@ -164,10 +162,9 @@ impl<D: Detector> TrainStep for SemiSupervised<D> {
             record(format!("{}/class", loss.stage), &loss.classification);
             record(format!("{}/box", loss.stage), &loss.box_regression);
         }
-        for loss in &unsupervised {
-            record(format!("{}/{TEACHER_FOREGROUND}", loss.stage), &loss.teacher_foreground);
-            for (name, term) in loss.terms() {
-                record(format!("{}/{name}", loss.stage), term);
+        for stage in &unsupervised {
+            for (name, value) in stage.watched.iter().chain(&stage.terms) {
+                record(format!("{}/{name}", stage.stage), value);
             }
         }
         let values = read(terms);

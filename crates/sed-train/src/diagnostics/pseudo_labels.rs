@@ -1,0 +1,268 @@
+use std::collections::{HashMap, HashSet};
+
+use sed_core::ops::boxes::{area, intersection, iou};
+use serde::Serialize;
+
+use crate::eval::{EvalError, GroundTruth, ImageDetections};
+
+/// Objects of up to this area in pixels² are small, as COCO counts.
+const SMALL: f64 = 32.0 * 32.0;
+
+/// Objects of more than the small and up to this area in pixels² are medium, those above large.
+const MEDIUM: f64 = 96.0 * 96.0;
+
+/// A teacher's detections as pseudo-labels, each compared with the true objects at one IoU.
+///
+/// In each image and class detections are matched greedily, best score first, of equal scores the first: a detection
+/// gets the object that it overlaps most of those not yet taken, if their IoU reaches the threshold, and is then
+/// right. Without one it counts neither as right nor as wrong if a crowd region of its class covers it (shared area
+/// over the detection's own, at least the same threshold, as in the COCO protocol), and else it is wrong.
+///
+/// Whether a detection is right depends on better ones alone, so one matching serves all score thresholds.
+///
+/// Source: Fig. 1c of the paper; the matching is that of the COCO protocol.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PseudoLabelMatches {
+    iou: f64,
+    /// Detections that are right or wrong.
+    labels: Vec<PseudoLabel>,
+    /// The area of each object that is no crowd, as the annotation gives it.
+    areas: Vec<f64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct PseudoLabel {
+    score: f32,
+    /// The area of the object that it found; `None` for a wrong one.
+    found: Option<f64>,
+}
+
+/// Precision and recall of the pseudo-labels above one score.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct PseudoLabelPoint {
+    /// The least score `t` of a pseudo-label.
+    pub threshold: f32,
+    /// Pseudo-labels that are right.
+    pub right: usize,
+    /// Pseudo-labels that are wrong.
+    pub wrong: usize,
+    /// `right / (right + wrong)`; `None` without pseudo-labels.
+    pub precision: Option<f64>,
+    /// `right / objects`; `None` without objects.
+    pub recall: Option<f64>,
+}
+
+/// Precision and recall against the score threshold.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PseudoLabelCurve {
+    /// From this IoU on a box is right.
+    pub iou: f64,
+    /// The number of true objects.
+    pub objects: usize,
+    /// One entry a threshold.
+    pub points: Vec<PseudoLabelPoint>,
+}
+
+/// How many objects of one range of sizes were found.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct ObjectRecall {
+    /// The number of objects.
+    pub objects: usize,
+    /// Those among them that a pseudo-label found.
+    pub found: usize,
+    /// `found / objects`; `None` without objects.
+    pub recall: Option<f64>,
+}
+
+/// The recall of pseudo-labels for objects of COCO's three sizes.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct RecallBySize {
+    /// From this IoU on a box is right.
+    pub iou: f64,
+    /// The least score of a pseudo-label.
+    pub threshold: f32,
+    /// Objects of up to 32² pixels².
+    pub small: ObjectRecall,
+    /// Objects of more than 32² and up to 96² pixels².
+    pub medium: ObjectRecall,
+    /// Objects of more than 96² pixels².
+    pub large: ObjectRecall,
+}
+
+impl PseudoLabelMatches {
+    /// Matches `detections`, in pixels of the original images, with the objects of `truth` at an IoU in `(0, 1]`.
+    ///
+    /// An image of `truth` that does not occur in `detections` counts as one in which nothing was found.
+    ///
+    /// # Errors
+    ///
+    /// [`EvalError`] on detections of an image that is not in `truth` or comes twice, on a class that does not exist,
+    /// and on boxes or scores that are no finite numbers.
+    ///
+    /// # Panics
+    ///
+    /// If `iou` lies outside `(0, 1]`, or `boxes`, `scores` and `labels` of an image differ in length.
+    pub fn new(truth: &GroundTruth, detections: &[ImageDetections], iou: f64) -> Result<Self, EvalError> {
+        assert!(iou > 0.0 && iou <= 1.0, "PseudoLabelMatches: an IoU of {iou}");
+        check(truth, detections)?;
+        let mut objects = Objects::new(truth);
+        let mut labels = Vec::new();
+        for ImageDetections { image_id, detections } in detections {
+            let mut order: Vec<usize> = (0..detections.len()).collect();
+            order.sort_by(|&a, &b| detections.scores[b].total_cmp(&detections.scores[a]));
+            for i in order {
+                let found = detections.boxes[i].map(f64::from);
+                match objects.take((*image_id, detections.labels[i]), &found, iou) {
+                    Match::Object(area) => {
+                        labels.push(PseudoLabel { score: detections.scores[i], found: Some(area) });
+                    }
+                    Match::Nothing => labels.push(PseudoLabel { score: detections.scores[i], found: None }),
+                    Match::Crowd => {}
+                }
+            }
+        }
+        let areas = truth.boxes.iter().filter(|object| !object.iscrowd).map(|object| object.area);
+        Ok(Self { iou, labels, areas: areas.collect() })
+    }
+
+    /// Precision and recall of the pseudo-labels whose score is at least `t`, for each threshold `t`.
+    pub fn curve(&self, thresholds: &[f32]) -> PseudoLabelCurve {
+        let point = |&threshold: &f32| {
+            let (right, all) = self
+                .at_least(threshold)
+                .fold((0, 0), |(right, all), label| (right + usize::from(label.found.is_some()), all + 1));
+            PseudoLabelPoint {
+                threshold,
+                right,
+                wrong: all - right,
+                precision: share(right, all),
+                recall: share(right, self.areas.len()),
+            }
+        };
+        PseudoLabelCurve {
+            iou: self.iou,
+            objects: self.areas.len(),
+            points: thresholds.iter().map(point).collect(),
+        }
+    }
+
+    /// Which part of the objects of each size the pseudo-labels of at least `threshold` find.
+    ///
+    /// Sizes go by the area that the annotation gives, which on COCO is that of the mask.
+    pub fn recall_by_size(&self, threshold: f32) -> RecallBySize {
+        let recall = |lowest: f64, highest: f64| {
+            let inside = |area: f64| area > lowest && area <= highest;
+            let objects = self.areas.iter().filter(|area| inside(**area)).count();
+            let found = self.at_least(threshold).filter(|label| label.found.is_some_and(inside)).count();
+            ObjectRecall { objects, found, recall: share(found, objects) }
+        };
+        RecallBySize {
+            iou: self.iou,
+            threshold,
+            small: recall(f64::NEG_INFINITY, SMALL),
+            medium: recall(SMALL, MEDIUM),
+            large: recall(MEDIUM, f64::INFINITY),
+        }
+    }
+
+    fn at_least(&self, threshold: f32) -> impl Iterator<Item = &PseudoLabel> {
+        self.labels.iter().filter(move |label| label.score >= threshold)
+    }
+}
+
+fn share(part: usize, whole: usize) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
+}
+
+/// An image's id and a dense class id.
+type Group = (u64, usize);
+
+/// The true objects of an image and class.
+#[derive(Default)]
+struct Scene {
+    /// Box and area of those that no detection has taken.
+    free: Vec<([f64; 4], f64)>,
+    crowds: Vec<[f64; 4]>,
+}
+
+/// The true objects that wait for a detection.
+struct Objects(HashMap<Group, Scene>);
+
+/// What a detection is.
+enum Match {
+    /// Right: it found the object of this area.
+    Object(f64),
+    /// In a crowd region.
+    Crowd,
+    /// Wrong.
+    Nothing,
+}
+
+impl Objects {
+    fn new(truth: &GroundTruth) -> Self {
+        let mut scenes: HashMap<Group, Scene> = HashMap::new();
+        for object in &truth.boxes {
+            let scene = scenes.entry((object.image_id, object.label)).or_default();
+            let [x, y, width, height] = object.bbox;
+            let corners = [x, y, x + width, y + height];
+            if object.iscrowd {
+                scene.crowds.push(corners);
+            } else {
+                scene.free.push((corners, object.area));
+            }
+        }
+        Self(scenes)
+    }
+
+    /// Gives a detection its object, which is then no longer free.
+    fn take(&mut self, group: Group, found: &[f64; 4], least: f64) -> Match {
+        let Some(scene) = self.0.get_mut(&group) else { return Match::Nothing };
+        let mut best: Option<(usize, f64)> = None;
+        for (i, (corners, _)) in scene.free.iter().enumerate() {
+            let overlap = iou(corners, found);
+            if overlap >= least && best.is_none_or(|(_, highest)| overlap > highest) {
+                best = Some((i, overlap));
+            }
+        }
+        if let Some((i, _)) = best {
+            return Match::Object(scene.free.remove(i).1);
+        }
+        let covered = |crowd: &[f64; 4]| intersection(crowd, found) >= least * area(found);
+        if area(found) > 0.0 && scene.crowds.iter().any(covered) { Match::Crowd } else { Match::Nothing }
+    }
+}
+
+fn check(truth: &GroundTruth, detections: &[ImageDetections]) -> Result<(), EvalError> {
+    let known: HashSet<u64> = truth.image_ids.iter().copied().collect();
+    let classes = truth.categories.len();
+    let mut seen = HashSet::new();
+    for ImageDetections { image_id, detections } in detections {
+        let image = *image_id;
+        let counts = [detections.boxes.len(), detections.scores.len(), detections.labels.len()];
+        assert!(
+            counts[0] == counts[1] && counts[1] == counts[2],
+            "PseudoLabelMatches: {counts:?} boxes, scores and labels in image {image}"
+        );
+        if !known.contains(&image) {
+            return Err(EvalError::UnknownImage { image });
+        }
+        if !seen.insert(image) {
+            return Err(EvalError::DuplicateImage { image });
+        }
+        for (index, &label) in detections.labels.iter().enumerate() {
+            if label >= classes {
+                return Err(EvalError::UnknownClass { image, index, label, classes });
+            }
+            let ([x1, y1, x2, y2], score) = (detections.boxes[index], detections.scores[index]);
+            if ![x1, y1, x2, y2, score].iter().all(|number| number.is_finite()) {
+                let bbox = [x1, y1, x2 - x1, y2 - y1].map(f64::from);
+                return Err(EvalError::InvalidDetection { image, index, bbox, score: score.into() });
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "pseudo_labels_tests.rs"]
+mod tests;

@@ -1,0 +1,175 @@
+//! What a method makes of the unlabeled images of a step.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use sed_core::{
+    Detections, Detector, ImageBatch, Targets, Views,
+    objective::{Objective, UnsupervisedLoss},
+    pseudo_labels::{PseudoLabels, halved},
+};
+
+use super::{Method, TrainConfig};
+
+/// The name, after its stage, under which the teacher's summed foreground score is logged.
+const TEACHER_FOREGROUND: &str = "teacher_foreground";
+/// Terms of pseudo-labels; those on the half-size view follow with `_half`.
+const PSEUDO_TERMS: [&str; 4] = ["pseudo_class", "pseudo_box", "pseudo_class_half", "pseudo_box_half"];
+/// Pseudo-labels an image.
+const PSEUDO_OBJECTS: &str = "pseudo_objects";
+
+/// The losses of one stage on unlabeled images, by name, for any method.
+#[derive(Debug, Clone)]
+pub(super) struct StageTerms {
+    pub stage: &'static str,
+    /// `[1]` each, weighted as they enter the total but for `n_u / n_s`.
+    pub terms: Vec<(&'static str, Tensor<1>)>,
+    /// `[1]` each; numbers to watch, which enter no loss.
+    pub watched: Vec<(&'static str, Tensor<1>)>,
+}
+
+impl StageTerms {
+    /// `[1]`, the sum of the terms.
+    pub fn total(&self) -> Tensor<1> {
+        let terms = self.terms.iter().map(|(_, term)| term.clone());
+        terms.reduce(|sum, term| sum + term).expect("a method has terms")
+    }
+
+    /// The losses times `factor`, as in a ramp after burn-in.
+    pub fn scaled(mut self, factor: f64) -> Self {
+        self.terms = self.terms.into_iter().map(|(name, term)| (name, term * factor)).collect();
+        self
+    }
+}
+
+impl From<UnsupervisedLoss> for StageTerms {
+    fn from(loss: UnsupervisedLoss) -> Self {
+        let terms = loss.terms().map(|(name, term)| (name, term.clone()));
+        let watched = vec![(TEACHER_FOREGROUND, loss.teacher_foreground.clone())];
+        Self { stage: loss.stage, terms: terms.into(), watched }
+    }
+}
+
+/// The names of what [`Unsupervised::losses`] gives for each stage, terms and watched numbers.
+pub(super) fn names(config: &TrainConfig) -> Vec<&'static str> {
+    match config.method {
+        Method::Supervised => Vec::new(),
+        Method::PseudoLabel => [&PSEUDO_TERMS[..2], &[PSEUDO_OBJECTS]].concat(),
+        Method::MultiView => [&PSEUDO_TERMS[..], &[PSEUDO_OBJECTS]].concat(),
+        Method::SoftLabel | Method::Sed => [&UnsupervisedLoss::TERMS[..], &[TEACHER_FOREGROUND]].concat(),
+        Method::DenseTeacher => vec!["dense_class", "dense_box", "dense_score"],
+        Method::Csd => vec!["flip_class", "flip_box", "flip_anchors"],
+    }
+}
+
+/// The unsupervised part of a run.
+#[derive(Debug)]
+pub(super) struct Unsupervised {
+    config: TrainConfig,
+    objective: Objective,
+}
+
+impl Unsupervised {
+    /// Of a configuration that has been validated.
+    pub fn new(config: &TrainConfig) -> Result<Self, sed_core::InvalidOption> {
+        let objective = match config.method {
+            Method::SoftLabel => config.objective.soft_labels(),
+            _ => config.objective,
+        };
+        Ok(Self { config: config.clone(), objective: Objective::new(objective)? })
+    }
+
+    /// The losses on unlabeled images, one entry a stage; `weak` without autodiff, `strong` with it.
+    ///
+    /// Only the views that the method compares are made, and only the passes that these need.
+    pub fn losses<D: Detector>(
+        &self,
+        student: &D,
+        teacher: &D,
+        weak: ImageBatch,
+        strong: ImageBatch,
+    ) -> Vec<StageTerms> {
+        let rivals = &self.config.rivals;
+        match self.config.method {
+            Method::Supervised => Vec::new(),
+            Method::PseudoLabel => {
+                pseudo_labels(&rivals.pseudo_label, student, &teacher.detect(&weak), &[strong])
+            }
+            Method::MultiView => {
+                let half = strong.halved();
+                pseudo_labels(&rivals.multi_view, student, &teacher.detect(&weak), &[strong, half])
+            }
+            Method::SoftLabel | Method::Sed => {
+                let views = match self.objective.compares_scales() {
+                    true => Views::new(weak, strong),
+                    false => Views::taught(weak, strong),
+                };
+                let losses = self.objective.unsupervised(&student.compare_views(teacher, &views));
+                losses.into_iter().map(StageTerms::from).collect()
+            }
+            Method::DenseTeacher => {
+                let stages = student.compare_views(teacher, &Views::taught(weak, strong));
+                let stage = |views: &sed_core::StageViews| {
+                    let loss = &rivals.dense_teacher;
+                    let terms = loss.forward(views.activation, views.distill_pair(), views.delta_weights);
+                    StageTerms {
+                        stage: views.stage,
+                        terms: vec![("dense_class", terms.class), ("dense_box", terms.boxes)],
+                        watched: vec![("dense_score", terms.selected_score)],
+                    }
+                };
+                stages.iter().map(stage).collect()
+            }
+            Method::Csd => {
+                let stages = student.compare_views(teacher, &Views::with_mirror(strong));
+                let stage = |views: &sed_core::StageViews| {
+                    let terms = rivals.csd.forward(views.activation, views.mirror_pair());
+                    StageTerms {
+                        stage: views.stage,
+                        terms: vec![("flip_class", terms.class), ("flip_box", terms.boxes)],
+                        watched: vec![("flip_anchors", terms.anchors)],
+                    }
+                };
+                stages.iter().map(stage).collect()
+            }
+        }
+    }
+}
+
+/// The student's supervised losses on a view, and on its half if there are two, against what the teacher `found`.
+fn pseudo_labels<D: Detector>(
+    options: &PseudoLabels,
+    student: &D,
+    found: &[Detections],
+    views: &[ImageBatch],
+) -> Vec<StageTerms> {
+    let full: Vec<Targets> = found.iter().map(|found| options.targets(found)).collect();
+    let half: Vec<Targets> = full.iter().map(halved).collect();
+    let objects = full.iter().map(Targets::len).sum::<usize>() as f32 / full.len().max(1) as f32;
+    let box_weight = if options.learn_boxes { options.weight } else { 0.0 };
+    let mut stages: Vec<StageTerms> = Vec::new();
+    for (view, (images, targets)) in views.iter().zip([&full, &half]).enumerate() {
+        let names = &PSEUDO_TERMS[2 * view..];
+        for (index, loss) in student.supervised_losses(images, targets).into_iter().enumerate() {
+            let terms = [
+                (names[0], loss.classification * options.weight),
+                (names[1], weighted(loss.box_regression, box_weight)),
+            ];
+            match stages.get_mut(index) {
+                Some(stage) => stage.terms.extend(terms),
+                None => {
+                    let watched = vec![(PSEUDO_OBJECTS, number(objects, &images.pixels.device()))];
+                    stages.push(StageTerms { stage: loss.stage, terms: terms.into(), watched });
+                }
+            }
+        }
+    }
+    stages
+}
+
+/// `weight · loss`; a weight of 0 leaves the loss's gradient out too.
+fn weighted(loss: Tensor<1>, weight: f64) -> Tensor<1> {
+    if weight == 0.0 { Tensor::zeros([1], &loss.device()) } else { loss * weight }
+}
+
+fn number(value: f32, device: &Device) -> Tensor<1> {
+    Tensor::from_data(TensorData::from([value]), device)
+}

@@ -1,0 +1,98 @@
+//! One training after another on the same images: what the examples that train share.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use burn::tensor::Device;
+use sed::{
+    core::device::parse_device,
+    models::weights::{self, LoadOptions, WeightsError},
+    train::{
+        data::scenes::SceneConfig,
+        train::{self, Method, TrainConfig, TrainData, TrainOutcome},
+    },
+};
+
+use super::{
+    args::Args,
+    data::Dataset,
+    models::Model,
+    settings::{Settings, override_settings},
+};
+
+/// Settings, images and device of one or several trainings.
+pub struct Session<M> {
+    /// All settings, the number of classes included.
+    pub settings: Settings<M>,
+    /// The images.
+    pub dataset: Dataset,
+    /// Where to compute.
+    pub device: Device,
+}
+
+/// A training that is ready to start.
+pub struct Run<M: Model> {
+    detector: M::Detector,
+    data: TrainData,
+    config: TrainConfig,
+    device: Device,
+}
+
+impl<M: Model> Session<M> {
+    /// Reads everything that the arguments name, and refuses what does not fit, before anything is written.
+    pub fn open(args: &Args, preset: &Settings<M>) -> Result<Self> {
+        let device = parse_device(&args.device)?;
+        let mut settings = override_settings(preset, args.config.as_deref(), &args.set)?;
+        settings.model.validate()?;
+        settings.train.validate()?;
+        settings.augment.validate()?;
+        let scenes: Option<&SceneConfig> = settings.scenes.as_ref();
+        let dataset = Dataset::open(args, scenes)?;
+        settings.model.set_classes(dataset.num_classes());
+        load_weights::<M>(settings.model.init(&device)?, args)?;
+        Ok(Self { settings, dataset, device })
+    }
+
+    /// A training by `method`; the same seed gives each method the same first weights and images.
+    pub fn run(&self, args: &Args, method: Method) -> Result<Run<M>> {
+        self.device.seed(args.seed);
+        let detector = load_weights::<M>(self.settings.model.init(&self.device)?, args)?;
+        let config = TrainConfig { method, ..self.settings.train.clone() };
+        let data = self.dataset.loaders(&config, &self.settings.augment, &self.settings.loader, args.seed)?;
+        Ok(Run { detector, data, config, device: self.device.clone() })
+    }
+}
+
+impl<M: Model> Run<M> {
+    /// Trains, and leaves metrics and the weights of student and teacher in `folder`.
+    pub fn train(self, label: &str, folder: &Path) -> Result<TrainOutcome<M::Detector>> {
+        let outcome =
+            train::train(self.detector, &self.data, &self.config, &self.device, label, Some(folder))?;
+        weights::save_safetensors(&outcome.student, &folder.join("student.safetensors"))?;
+        weights::save_safetensors(&outcome.teacher, &folder.join("teacher.safetensors"))?;
+        Ok(outcome)
+    }
+}
+
+/// Starts from the file of `--weights`: a whole detector, a detector of other classes, or a
+/// backbone, whichever its keys fit.
+fn load_weights<M: Model>(mut detector: M::Detector, args: &Args) -> Result<M::Detector> {
+    let Some(file) = &args.weights else { return Ok(detector) };
+    let mut body = M::body(&mut detector).clone();
+    let report = match weights::load(&mut body, file, &LoadOptions::default()) {
+        Ok(report) => {
+            *M::body(&mut detector) = body;
+            report
+        }
+        Err(WeightsError::NothingMatched { .. }) => {
+            let whole = weights::load(&mut detector, file, &LoadOptions::default());
+            let other_classes = LoadOptions::skipping(M::CLASS_LAYERS.iter().copied());
+            whole
+                .or_else(|_| weights::load(&mut detector, file, &other_classes))
+                .context("--weights: neither a whole detector nor one of other classes")?
+        }
+        Err(error) => return Err(error.into()),
+    };
+    println!("{}: {} tensors loaded, {} left out", file.display(), report.loaded.len(), report.skipped.len());
+    Ok(detector)
+}

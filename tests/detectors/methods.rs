@@ -1,0 +1,119 @@
+//! Every method of the trainer on every detector.
+
+use burn::train::TrainStep;
+use sed::{
+    core::{Detector, pseudo_labels::PseudoLabels},
+    train::train::{AverageFrom, Method, OptimizerConfig, SemiSupervised, TeacherConfig, TrainConfig},
+};
+
+use super::{batch, device, faster_rcnn, object, retinanet};
+
+/// The terms that a method adds to each stage, and the numbers that it watches.
+fn expected(method: Method) -> &'static [&'static str] {
+    match method {
+        Method::Supervised => &[],
+        Method::PseudoLabel => &["pseudo_box", "pseudo_class", "pseudo_objects"],
+        Method::MultiView => {
+            &["pseudo_box", "pseudo_box_half", "pseudo_class", "pseudo_class_half", "pseudo_objects"]
+        }
+        Method::SoftLabel | Method::Sed => {
+            &["distill_box", "distill_class", "scale_box", "scale_class", "teacher_foreground"]
+        }
+        Method::DenseTeacher => &["dense_box", "dense_class", "dense_score"],
+        Method::Csd => &["flip_anchors", "flip_box", "flip_class"],
+    }
+}
+
+fn config(method: Method) -> TrainConfig {
+    let mut config = TrainConfig {
+        method,
+        iterations: 2,
+        evaluate_every: 2,
+        batch_labeled: 1,
+        batch_unlabeled: 1,
+        burn_in: 0,
+        ramp_up: 0,
+        optimizer: OptimizerConfig::Sgd { momentum: 0.9, weight_decay: 0.0 },
+        teacher: TeacherConfig { average_from: AverageFrom::Start, ..TeacherConfig::default() },
+        ..TrainConfig::default()
+    };
+    // Random weights are sure of nothing: any detection shall count.
+    for labels in [&mut config.rivals.pseudo_label, &mut config.rivals.multi_view] {
+        *labels = PseudoLabels { threshold: 0.0, ..*labels };
+    }
+    config
+}
+
+fn trains<D: Detector>(detector: D, method: Method) {
+    let stages = detector.stages();
+    let config = config(method);
+    let mut optimizer = config.optimizer.init();
+    let mut model = SemiSupervised::new(detector, &config).unwrap();
+    for iteration in 0..2 {
+        let output = TrainStep::step(&model, batch(iteration, object(), method.is_semi_supervised()));
+        let scalars = output.item.scalars.clone();
+        for stage in stages {
+            let mut names: Vec<&str> =
+                scalars.keys().filter_map(|name| name.strip_prefix(stage)?.strip_prefix('/')).collect();
+            names.retain(|name| !["class", "box"].contains(name));
+            assert_eq!(names, expected(method), "{method}");
+            for name in names {
+                let value = scalars[&format!("{stage}/{name}")];
+                assert!(value.is_finite() && value >= 0.0, "{method}: {stage}/{name} {value}");
+            }
+        }
+        let supervised: f64 =
+            stages.iter().flat_map(|s| ["class", "box"].map(|t| scalars[&format!("{s}/{t}")])).sum();
+        if matches!(method, Method::PseudoLabel | Method::MultiView | Method::DenseTeacher | Method::Sed) {
+            assert!(scalars["loss"] > supervised, "{method} adds nothing");
+        }
+        model = model.optimize(&mut optimizer, 0.001.into(), output.grads);
+    }
+    assert_eq!(model.iteration(), 2, "{method}: a step failed");
+}
+
+#[test]
+fn a_retinanet_trains_by_each_method() {
+    for method in Method::ALL {
+        trains(retinanet().init(&device()).unwrap(), method);
+    }
+}
+
+#[test]
+fn a_faster_rcnn_trains_by_each_method() {
+    for method in Method::ALL {
+        trains(faster_rcnn().init(&device()).unwrap(), method);
+    }
+}
+
+/// The unsupervised part of a step's loss, by method and options.
+fn unsupervised_loss(change: impl FnOnce(&mut TrainConfig), method: Method) -> f64 {
+    let mut config = config(method);
+    change(&mut config);
+    let model = SemiSupervised::new(retinanet().init(&device()).unwrap(), &config).unwrap();
+    let scalars = TrainStep::step(&model, batch(0, object(), true)).item.scalars;
+    scalars["loss"] - scalars["head/class"] - scalars["head/box"]
+}
+
+#[test]
+fn the_options_of_the_rivals_act() {
+    let pseudo = |change: fn(&mut PseudoLabels)| {
+        unsupervised_loss(|config| change(&mut config.rivals.pseudo_label), Method::PseudoLabel)
+    };
+    let base = pseudo(|_| ());
+    let double = pseudo(|labels| labels.weight *= 2.0);
+    assert!((double / base - 2.0).abs() < 1e-3, "{base} {double}");
+    assert!(pseudo(|labels| labels.learn_boxes = true) > base, "boxes add to the loss");
+    // Without a pseudo-label all anchors are background.
+    assert_ne!(pseudo(|labels| labels.threshold = 1.0), base);
+
+    let shared = |change: fn(&mut PseudoLabels)| {
+        unsupervised_loss(|config| change(&mut config.rivals.multi_view), Method::MultiView)
+    };
+    let base = shared(|_| ());
+    assert!((shared(|labels| labels.weight *= 2.0) / base - 2.0).abs() < 1e-3);
+    let dense = |weight| {
+        unsupervised_loss(|config| config.rivals.dense_teacher.weight = weight, Method::DenseTeacher)
+    };
+    assert!((dense(2.0) / dense(1.0) - 2.0).abs() < 1e-3);
+}
