@@ -126,6 +126,13 @@ fn retinanet() -> RetinaNetConfig {
     }
 }
 
+/// Random weights are sure of nothing: every box counts.
+fn retinanet_that_sees() -> RetinaNetConfig {
+    let mut config = retinanet();
+    config.postprocess.score_threshold = 0.0;
+    config
+}
+
 fn faster_rcnn() -> FasterRcnnConfig {
     let tiny = FasterRcnnConfig::tiny(2);
     FasterRcnnConfig {

@@ -1,0 +1,88 @@
+//! The images to measure on, with their true objects.
+
+use anyhow::{Result, anyhow, ensure};
+use sed::train::{
+    data::{
+        CocoIndex, InvalidBoxes, LabeledSet, SplitManifest,
+        scenes::{self, SceneConfig},
+    },
+    eval::GroundTruth,
+};
+
+use crate::{
+    common::{
+        args::{Args, UserData},
+        cache_dir,
+    },
+    options::{Options, Part},
+    subject::Subject,
+};
+
+/// Images and their true objects, which no training is given.
+pub struct Images {
+    /// The images, with their objects in pixels of the original images.
+    pub set: LabeledSet,
+    /// The same objects as the COCO protocol counts them.
+    pub truth: GroundTruth,
+    part: Part,
+}
+
+impl Images {
+    /// The part of the data that `--images` names.
+    pub fn open<M>(options: &Options, subject: &Subject<M>) -> Result<Self> {
+        let files = files(&options.args, subject.scenes.as_ref())?;
+        let (annotations, root) = match options.images {
+            Part::Validation => (&files.val_annotations, &files.val_images),
+            Part::Unlabeled => (&files.train_annotations, &files.train_images),
+        };
+        let index = CocoIndex::read(annotations)?;
+        let ids = match (options.images, &subject.split) {
+            (Part::Validation, _) => index.image_ids(),
+            (Part::Unlabeled, Some(split)) => SplitManifest::load(split, &index)?.unlabeled,
+            (Part::Unlabeled, None) => {
+                let args = &options.args;
+                let percent = args.labeled_percent.ok_or_else(|| {
+                    anyhow!("--images unlabeled: give --run, or --labeled-percent as in the training")
+                })?;
+                SplitManifest::draw(&index, percent, args.fold.unwrap_or(args.seed))?.unlabeled
+            }
+        };
+        ensure!(!ids.is_empty(), "--images unlabeled: all training images are labeled");
+        let labels = index.labels(&ids, InvalidBoxes::Refuse)?;
+        Ok(Self {
+            set: index.labeled_set(root, &labels)?,
+            truth: GroundTruth::from_coco(&index, &labels),
+            part: options.images,
+        })
+    }
+
+    /// One line on what is measured on.
+    pub fn describe(&self) -> String {
+        format!(
+            "{} {} images with {} objects of {} classes",
+            self.set.len(),
+            self.part.name(),
+            self.set.num_objects(),
+            self.set.categories.len()
+        )
+    }
+}
+
+/// The user's files, or those of the generated scenes.
+fn files(args: &Args, scenes: Option<&SceneConfig>) -> Result<UserData> {
+    if let Some(files) = args.user_data()? {
+        return Ok(files);
+    }
+    let config = scenes.ok_or_else(|| {
+        anyhow!(
+            "the run has data of its own: give --train-annotations, --train-images, --val-annotations and --val-images"
+        )
+    })?;
+    let paths = scenes::generate(config, &cache_dir(args).join(format!("scenes-{}", config.fingerprint())))?;
+    Ok(UserData {
+        train_annotations: paths.train_annotations,
+        train_images: paths.train_images,
+        val_annotations: paths.val_annotations,
+        val_images: paths.val_images,
+    })
+}
