@@ -90,6 +90,15 @@ pub struct Args {
     pub set: Vec<String>,
 }
 
+/// `--detector` of the examples that know both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DetectorName {
+    /// RetinaNet, of one stage.
+    Retinanet,
+    /// Faster R-CNN, of two stages.
+    FasterRcnn,
+}
+
 /// `--backbone`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Backbone {

@@ -21,12 +21,12 @@ use std::{fs, path::Path, process::ExitCode};
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use common::{
-    args::{Args, Backbone},
+    args::{Args, Backbone, DetectorName},
     models::{self, Model},
     session::Session,
     settings::Settings,
 };
-use options::{DetectorName, Options};
+use options::Options;
 use plan::{RunId, carry_out, equal_time_name};
 use result::RunResult;
 use sed::train::{report::write_atomic, train::Method};

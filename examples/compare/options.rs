@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 
 use crate::{
-    common::args::Args,
+    common::args::{Args, DetectorName},
     variants::{Ablation, Variant},
 };
 
@@ -51,15 +51,6 @@ pub struct Options {
     /// One run of the comparison, by the program itself.
     #[arg(long, hide = true, value_name = "VARIANT:FOLD:SEED:ITERATIONS")]
     pub only: Option<String>,
-}
-
-/// `--detector`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum DetectorName {
-    /// One stage.
-    Retinanet,
-    /// Two stages.
-    FasterRcnn,
 }
 
 impl Options {

@@ -22,6 +22,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use common::{
+    args::DetectorName,
     compare::compare,
     models::{self, Model},
     preset::{self, ScenesPreset},
@@ -38,7 +39,7 @@ use sed::{
 
 use images::Images;
 use measure::{Measure, measure};
-use options::{DetectorName, Options};
+use options::Options;
 use output::Diagnosis;
 use paired_anchors::PairedAnchors;
 use subject::Subject;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 
-use crate::common::args::Args;
+use crate::common::args::{Args, DetectorName};
 
 /// Draws Figure 1 of the paper on Scale-Equivalent Distillation for a dataset and two sets of weights: the sizes of
 /// objects, anchors against the score difference between an image and its half-size view, precision and recall of
@@ -37,15 +37,6 @@ pub struct Options {
     /// Data, device and folders.
     #[command(flatten)]
     pub args: Args,
-}
-
-/// `--detector`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum DetectorName {
-    /// RetinaNet; (b) looks at its anchors.
-    Retinanet,
-    /// Faster R-CNN; (b) looks at the anchors of its first stage.
-    FasterRcnn,
 }
 
 /// `--images`.

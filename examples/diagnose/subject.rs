@@ -11,10 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     common::{
+        args::DetectorName,
         models::Model,
         settings::{Settings, override_settings},
     },
-    options::{DetectorName, Options},
+    options::Options,
 };
 
 /// Where a run folder has the weights before and after.
