@@ -52,6 +52,10 @@ pub struct Args {
     /// (.pth or .safetensors).
     #[arg(long, value_name = "FILE")]
     pub weights: Option<PathBuf>,
+    /// Beginning of keys of --weights that are left out, such as the classifier of a backbone: `fc_`. May be given several
+    /// times; `fc.` is always left out.
+    #[arg(long, value_name = "PREFIX", requires = "weights")]
+    pub weights_skip: Vec<String>,
 
     /// Optimizer steps of each method.
     #[arg(long, value_name = "N")]

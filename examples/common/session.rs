@@ -78,15 +78,17 @@ impl<M: Model> Run<M> {
 /// backbone, whichever its keys fit.
 fn load_weights<M: Model>(mut detector: M::Detector, args: &Args) -> Result<M::Detector> {
     let Some(file) = &args.weights else { return Ok(detector) };
+    let asked = || args.weights_skip.iter().map(String::as_str);
+    let options = LoadOptions::skipping(asked());
     let mut body = M::body(&mut detector).clone();
-    let report = match weights::load(&mut body, file, &LoadOptions::default()) {
+    let report = match weights::load(&mut body, file, &options) {
         Ok(report) => {
             *M::body(&mut detector) = body;
             report
         }
         Err(WeightsError::NothingMatched { .. }) => {
-            let whole = weights::load(&mut detector, file, &LoadOptions::default());
-            let other_classes = LoadOptions::skipping(M::CLASS_LAYERS.iter().copied());
+            let whole = weights::load(&mut detector, file, &options);
+            let other_classes = LoadOptions::skipping(M::CLASS_LAYERS.iter().copied().chain(asked()));
             whole
                 .or_else(|_| weights::load(&mut detector, file, &other_classes))
                 .context("--weights: neither a whole detector nor one of other classes")?
