@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use sed_core::{
-    Detections, Detector, ImageBatch, Targets, Views,
+    Detections, Detector, ImageBatch, StageViews, Targets, Views,
     objective::{Objective, UnsupervisedLoss},
     pseudo_labels::{PseudoLabels, halved},
 };
@@ -15,6 +15,10 @@ const TEACHER_FOREGROUND: &str = "teacher_foreground";
 const PSEUDO_TERMS: [&str; 4] = ["pseudo_class", "pseudo_box", "pseudo_class_half", "pseudo_box_half"];
 /// Pseudo-labels an image.
 const PSEUDO_OBJECTS: &str = "pseudo_objects";
+/// Two terms and the teacher's summed score on the selected anchors.
+const DENSE: [&str; 3] = ["dense_class", "dense_box", "dense_score"];
+/// Two terms and the number of anchors that are compared.
+const FLIP: [&str; 3] = ["flip_class", "flip_box", "flip_anchors"];
 
 /// The losses of one stage on unlabeled images, by name, for any method.
 #[derive(Debug, Clone)]
@@ -55,8 +59,8 @@ pub(super) fn names(config: &TrainConfig) -> Vec<&'static str> {
         Method::PseudoLabel => [&PSEUDO_TERMS[..2], &[PSEUDO_OBJECTS]].concat(),
         Method::MultiView => [&PSEUDO_TERMS[..], &[PSEUDO_OBJECTS]].concat(),
         Method::SoftLabel | Method::Sed => [&UnsupervisedLoss::TERMS[..], &[TEACHER_FOREGROUND]].concat(),
-        Method::DenseTeacher => vec!["dense_class", "dense_box", "dense_score"],
-        Method::Csd => vec!["flip_class", "flip_box", "flip_anchors"],
+        Method::DenseTeacher => DENSE.into(),
+        Method::Csd => FLIP.into(),
     }
 }
 
@@ -107,25 +111,25 @@ impl Unsupervised {
             }
             Method::DenseTeacher => {
                 let stages = student.compare_views(teacher, &Views::taught(weak, strong));
-                let stage = |views: &sed_core::StageViews| {
+                let stage = |views: &StageViews| {
                     let loss = &rivals.dense_teacher;
                     let terms = loss.forward(views.activation, views.distill_pair(), views.delta_weights);
                     StageTerms {
                         stage: views.stage,
-                        terms: vec![("dense_class", terms.class), ("dense_box", terms.boxes)],
-                        watched: vec![("dense_score", terms.selected_score)],
+                        terms: vec![(DENSE[0], terms.class), (DENSE[1], terms.boxes)],
+                        watched: vec![(DENSE[2], terms.selected_score)],
                     }
                 };
                 stages.iter().map(stage).collect()
             }
             Method::Csd => {
                 let stages = student.compare_views(teacher, &Views::with_mirror(strong));
-                let stage = |views: &sed_core::StageViews| {
+                let stage = |views: &StageViews| {
                     let terms = rivals.csd.forward(views.activation, views.mirror_pair());
                     StageTerms {
                         stage: views.stage,
-                        terms: vec![("flip_class", terms.class), ("flip_box", terms.boxes)],
-                        watched: vec![("flip_anchors", terms.anchors)],
+                        terms: vec![(FLIP[0], terms.class), (FLIP[1], terms.boxes)],
+                        watched: vec![(FLIP[2], terms.anchors)],
                     }
                 };
                 stages.iter().map(stage).collect()
