@@ -8,8 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::TrainError;
 
-/// One entry a [`Method`](super::Method) that has options of its own; soft labels take those of the
-/// [objective](super::TrainConfig::objective).
+/// One entry a [`Method`](super::Method) that has options of its own.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RivalsConfig {
@@ -17,6 +16,9 @@ pub struct RivalsConfig {
     pub pseudo_label: PseudoLabels,
     /// Of `multi-view`.
     pub multi_view: PseudoLabels,
+    /// Of `soft-label`: its weight in the total, in place of λ_d. All else is as in the
+    /// [objective](super::TrainConfig::objective).
+    pub soft_label_weight: f64,
     /// Of `dense-teacher`.
     pub dense_teacher: DenseTeacherLoss,
     /// Of `csd`.
@@ -27,11 +29,12 @@ pub struct RivalsConfig {
 }
 
 impl Default for RivalsConfig {
-    /// As published by each.
+    /// As published by each; for soft labels a weight of 1.
     fn default() -> Self {
         Self {
             pseudo_label: PseudoLabels::unbiased_teacher(),
             multi_view: PseudoLabels::pseco(),
+            soft_label_weight: 1.0,
             dense_teacher: DenseTeacherLoss::default(),
             csd: FlipConsistency::default(),
             csd_ramp: 32.0 / 120.0,
@@ -53,6 +56,10 @@ impl RivalsConfig {
         }
         self.dense_teacher.validate()?;
         self.csd.validate()?;
+        if !(self.soft_label_weight.is_finite() && self.soft_label_weight >= 0.0) {
+            let rule = "must be finite and not negative";
+            return Err(TrainError::config("rivals.soft_label_weight", self.soft_label_weight, rule));
+        }
         if !(0.0..=1.0).contains(&self.csd_ramp) {
             return Err(TrainError::config("rivals.csd_ramp", self.csd_ramp, "must lie in [0, 1]"));
         }
@@ -73,6 +80,7 @@ mod tests {
             (RivalsConfig { pseudo_label: labels, ..good.clone() }, "rivals.pseudo_label.threshold"),
             (RivalsConfig { multi_view: labels, ..good.clone() }, "rivals.multi_view.threshold"),
             (RivalsConfig { csd: FlipConsistency { weight: -1.0 }, ..good.clone() }, "csd.weight"),
+            (RivalsConfig { soft_label_weight: -1.0, ..good.clone() }, "rivals.soft_label_weight"),
             (RivalsConfig { csd_ramp: 1.5, ..good.clone() }, "rivals.csd_ramp"),
         ] {
             let error = config.validate().unwrap_err().to_string();

@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use sed_core::{
     Detections, Detector, ImageBatch, StageViews, Targets, Views,
-    objective::{Objective, UnsupervisedLoss},
+    objective::{Objective, ObjectiveConfig, UnsupervisedLoss},
     pseudo_labels::{PseudoLabels, halved},
 };
 
@@ -75,7 +75,10 @@ impl Unsupervised {
     /// Of a configuration that has been validated.
     pub fn new(config: &TrainConfig) -> Result<Self, sed_core::InvalidOption> {
         let objective = match config.method {
-            Method::SoftLabel => config.objective.soft_labels(),
+            Method::SoftLabel => ObjectiveConfig {
+                distill_weight: config.rivals.soft_label_weight,
+                ..config.objective.soft_labels()
+            },
             _ => config.objective,
         };
         Ok(Self { config: config.clone(), objective: Objective::new(objective)? })
