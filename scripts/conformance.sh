@@ -6,7 +6,8 @@
 #   scripts/conformance.sh cuda:0 stem     # the tests whose name has `stem`
 #
 # Prints each comparison with its largest error (relative to the tensor's largest entry), ends with status 0 if all
-# agree, and names the operations that do not. A program of an earlier build is run with SUITE=path.
+# agree, and names the operations that do not. A program of an earlier build is run with SUITE=path. With a software driver set
+# CUBECL_AUTOTUNE_LEVEL=minimal, or choosing kernels takes hours.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
