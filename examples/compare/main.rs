@@ -121,7 +121,7 @@ fn compare<M: Model>(
     let runs: Vec<RunId> =
         repetitions.iter().flat_map(|repetition| variants.iter().map(move |v| run(repetition, v))).collect();
     let mut results = carry_out(&runs, folder, jobs)?;
-    let longer = equal_time_runs(options, &results, iterations);
+    let longer = equal_time_runs(options, &results);
     results.extend(carry_out(&longer, folder, jobs)?);
 
     let mut names = Vec::new();
@@ -136,7 +136,7 @@ fn compare<M: Model>(
 }
 
 /// The runs of `--equal-time`: as many steps as the variant makes in the time of the slowest of the same repetition.
-fn equal_time_runs(options: &Options, results: &[RunResult], iterations: usize) -> Vec<RunId> {
+fn equal_time_runs(options: &Options, results: &[RunResult]) -> Vec<RunId> {
     let mut runs = Vec::new();
     for (fold, seed) in options.repetitions() {
         let same: Vec<&RunResult> =
@@ -144,7 +144,8 @@ fn equal_time_runs(options: &Options, results: &[RunResult], iterations: usize) 
         let slowest = same.iter().map(|run| run.seconds).fold(0.0, f64::max);
         for run in same.iter().filter(|run| options.equal_time.contains(&run.variant)) {
             // Whole hundreds, so that the evaluations stay at whole parts of the run.
-            let steps = (iterations as f64 * slowest / run.seconds / 100.0).round().max(1.0) as usize * 100;
+            let steps =
+                (run.iterations as f64 * slowest / run.seconds / 100.0).round().max(1.0) as usize * 100;
             runs.push(RunId { variant: run.variant.clone(), fold, seed, iterations: Some(steps) });
         }
     }

@@ -54,12 +54,17 @@ pub struct Options {
 }
 
 impl Options {
-    /// Draw and seed of each repetition.
+    /// Draw and seed of each repetition, each once.
     pub fn repetitions(&self) -> Vec<(u64, u64)> {
-        if self.folds.is_empty() {
-            return self.seeds.iter().map(|&seed| (seed, seed)).collect();
-        }
-        self.folds.iter().flat_map(|&fold| self.seeds.iter().map(move |&seed| (fold, seed))).collect()
+        let seeds = self.seeds.iter().copied();
+        let all: Vec<(u64, u64)> = match self.folds.is_empty() {
+            true => seeds.map(|seed| (seed, seed)).collect(),
+            false => {
+                self.folds.iter().flat_map(|&fold| seeds.clone().map(move |seed| (fold, seed))).collect()
+            }
+        };
+        let first = |(i, one): &(usize, &(u64, u64))| !all[..*i].contains(one);
+        all.iter().enumerate().filter(first).map(|(_, one)| *one).collect()
     }
 
     /// Refuses what only several options together get wrong.
