@@ -15,8 +15,13 @@ use super::formula;
 pub const RATE: f64 = 1e-7;
 
 /// All parameters trained, batch norm frozen, on `device`.
+///
+/// Burn draws weights when they are first asked for, which is longer than a pass: one pass over a small image comes before any that
+/// is timed.
 pub fn resnet50(device: &Device) -> RetinaNet {
-    RetinaNetConfig::resnet50(91).init(device).expect("the preset is valid")
+    let model = RetinaNetConfig::resnet50(91).init(device).expect("the preset is valid");
+    model.detect(&images(1, 128, device));
+    model
 }
 
 /// Images of `side`² pixels.
