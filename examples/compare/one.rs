@@ -17,7 +17,7 @@ use crate::{
     common::{models::Model, session::Session, settings::Settings},
     options::Options,
     plan::{RunId, equal_time_name},
-    result::{AtScales, Numbers, RESULT_FILE, RunResult, numbers, peak_mib},
+    result::{AtScales, Numbers, RESULT_FILE, RunResult, peak_mib},
     variants::Variant,
 };
 
@@ -56,8 +56,8 @@ pub fn run<M: Model>(
         iterations: last.iteration,
         seconds: outcome.seconds,
         peak_mib: peak_mib(),
-        student: numbers(&last.student),
-        teacher: numbers(&last.teacher),
+        student: last.student.values(),
+        teacher: last.teacher.values(),
         curve: outcome.evaluations.iter().map(ap).collect(),
         at_scales,
     };
@@ -100,5 +100,5 @@ fn evaluate<M: Model>(
         }
     }
     let summary = CocoEvaluator.evaluate(session.dataset.truth(), &found)?;
-    Ok((numbers(&summary), 1000.0 * seconds / found.len().max(1) as f64))
+    Ok((summary.values(), 1000.0 * seconds / found.len().max(1) as f64))
 }

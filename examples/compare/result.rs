@@ -3,13 +3,13 @@
 use std::{fs, io::ErrorKind, path::Path};
 
 use anyhow::{Context, Result};
-use sed::train::{eval::CocoSummary, train::Method};
+use sed::train::train::Method;
 use serde::{Deserialize, Serialize};
 
 /// The file whose presence says that a run has finished.
 pub const RESULT_FILE: &str = "result.json";
 
-/// The twelve COCO numbers, in the order of [`CocoSummary::NAMES`].
+/// The twelve COCO numbers, in the order of [`CocoSummary::NAMES`](sed::train::eval::CocoSummary::NAMES).
 pub type Numbers = [Option<f64>; 12];
 
 /// A finished run.
@@ -78,11 +78,6 @@ impl RunResult {
             self.seconds / 60.0
         )
     }
-}
-
-/// The numbers of a summary.
-pub fn numbers(summary: &CocoSummary) -> Numbers {
-    summary.values()
 }
 
 /// Largest resident memory of this process so far in MiB, where `/proc` tells.

@@ -222,6 +222,29 @@ fn views_are_compared_on_the_proposals_of_both_sizes() {
 }
 
 #[test]
+fn regions_of_the_mirror_image_are_mirrored_and_their_deltas_back() {
+    let device = Device::default();
+    let model = small().init(&device).unwrap();
+    let strong = images([1, 64, 64], &device);
+    let views = Views::with_mirror(strong.clone());
+    let [rpn, roi] = model.compare_views(&model, &views).try_into().expect("two stages");
+    assert!(rpn.scale.is_none() && rpn.distill.is_none() && rpn.mirror.is_some());
+    assert!(roi.scale.is_none() && roi.distill.is_none());
+
+    let first = model.first_stage(&strong);
+    let rois = rois::joined(&model.propose(&first, &strong.sizes), None, &strong.sizes);
+    let levels = model.roi_levels(&rois);
+    let mirrored = model.first_stage(views.mirrored.as_ref().unwrap());
+    let other = model.second_stage_on(&mirrored, &rois.mirrored(64.0), &levels);
+    let boxes_of = LikeliestClass::new(&model.second_stage(&first, &rois));
+    let other = boxes_of.of(other);
+    let pair = roi.mirror_pair();
+    assert_same(pair.other.class_logits.clone(), other.class_logits);
+    let signs = Tensor::<1>::from_floats([-1.0, 1.0, 1.0, 1.0], &device).reshape([1, 1, 4]);
+    assert_same(pair.other.box_deltas.clone(), other.box_deltas * signs);
+}
+
+#[test]
 fn the_level_of_the_half_view_is_an_option() {
     let device = Device::default();
     let mut config = small();
