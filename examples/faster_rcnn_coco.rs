@@ -13,12 +13,17 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
-use common::{args::Args, compare::compare, models};
+use common::{
+    args::{DetectorName, TrainingArgs},
+    compare::compare,
+    models,
+};
 
 fn main() -> ExitCode {
-    common::exit_code(run(&Args::parse()))
+    common::exit_code(run(TrainingArgs::parse()))
 }
 
-fn run(args: &Args) -> Result<()> {
-    compare("faster_rcnn", args, &models::faster_rcnn_settings(args)?)
+fn run(args: TrainingArgs) -> Result<()> {
+    let (args, resumes) = args.arguments(DetectorName::FasterRcnn)?;
+    compare(DetectorName::FasterRcnn, &args, &models::faster_rcnn_settings(&args)?, resumes)
 }

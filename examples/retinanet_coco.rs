@@ -13,12 +13,17 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
-use common::{args::Args, compare::compare, models};
+use common::{
+    args::{DetectorName, TrainingArgs},
+    compare::compare,
+    models,
+};
 
 fn main() -> ExitCode {
-    common::exit_code(run(&Args::parse()))
+    common::exit_code(run(TrainingArgs::parse()))
 }
 
-fn run(args: &Args) -> Result<()> {
-    compare("retinanet", args, &models::retinanet_settings(args)?)
+fn run(args: TrainingArgs) -> Result<()> {
+    let (args, resumes) = args.arguments(DetectorName::Retinanet)?;
+    compare(DetectorName::Retinanet, &args, &models::retinanet_settings(&args)?, resumes)
 }

@@ -178,18 +178,48 @@ fn checkpointing_computes_the_same_gradients() {
     }
 }
 
+/// The state of the optimizer, by the name of each of its entries.
+fn optimizer_state(optimizer: &ModuleOptimizer) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    // Entries are written in the order of a hash map: the same one, as the optimizer is a clone.
+    let path = folder.path().join("optimizer.bpk");
+    optimizer.save(&path).unwrap();
+    std::fs::read(path).unwrap()
+}
+
 #[test]
 fn a_step_that_is_not_finite_changes_nothing() {
-    let mut optimizer = config().optimizer.init();
-    let model = SemiSupervised::new(detector(), &config()).unwrap();
-    let (model, _) = step(model, &mut optimizer, batch(0));
-    let before = (weights(&model.student), weights(&model.teacher));
-    let mut bad = batch(1);
-    bad.labeled.pixels[5] = f32::NAN;
-    let output = TrainStep::step(&model, bad);
-    assert!(output.item.scalars["loss"].is_nan());
-    assert!(output.grads.is_empty());
-    let model = model.optimize(&mut optimizer, 0.01.into(), output.grads);
-    assert_eq!((weights(&model.student), weights(&model.teacher)), before);
-    assert_eq!(model.iteration(), 1);
+    type Spoil = fn(&mut Model, &mut TrainBatch);
+    let spoil: [(&str, Spoil); 4] = [
+        ("a labeled image", |_, batch| batch.labeled.pixels[5] = f32::NAN),
+        ("an unlabeled image", |_, batch| batch.unlabeled.as_mut().unwrap().strong.pixels[5] = f32::INFINITY),
+        ("the teacher's output", |model, _| {
+            let bias = &mut model.teacher.head.classification_head.cls_logits.bias;
+            *bias = bias.take().map(|bias| bias.map(|bias| bias * f32::NAN));
+        }),
+        ("a box", |_, batch| batch.targets[0].boxes[0][2] = f32::NAN),
+    ];
+    for (what, spoil) in spoil {
+        let config = TrainConfig { burn_in: 1, optimizer: momentum(), ..config() };
+        let mut optimizer = config.optimizer.init();
+        let model = SemiSupervised::new(detector(), &config).unwrap();
+        let (mut model, _) = step(model, &mut optimizer, batch(0));
+        let mut bad = batch(1);
+        spoil(&mut model, &mut bad);
+        let state = |model: &Model| {
+            let bits = |weights: Vec<f32>| weights.into_iter().map(f32::to_bits).collect::<Vec<_>>();
+            (bits(weights(&model.student)), bits(weights(&model.teacher)))
+        };
+        let before = (state(&model), optimizer_state(&optimizer));
+        let output = TrainStep::step(&model, bad);
+        assert!(!output.item.scalars["loss"].is_finite(), "{what}");
+        assert!(output.grads.is_empty(), "{what}");
+        let model = model.optimize(&mut optimizer, 0.01.into(), output.grads);
+        assert_eq!((state(&model), optimizer_state(&optimizer)), before, "{what}");
+        assert_eq!((model.iteration(), model.skipped_steps()), (2, 1), "{what}");
+    }
+}
+
+fn momentum() -> OptimizerConfig {
+    OptimizerConfig::Sgd { momentum: 0.9, weight_decay: 0.0 }
 }

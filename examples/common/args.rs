@@ -8,13 +8,17 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser},
 };
 use sed::train::train::Method;
+use serde::{Deserialize, Serialize};
+
+/// `--device` where nothing is said.
+pub const DEFAULT_DEVICE: &str = "default";
 
 /// Trains a detector from few labeled and many unlabeled images.
 ///
 /// Without arguments it draws its own dataset, trains on a few labels alone and by
 /// Scale-Equivalent Distillation, and compares the two. With `--train-annotations` it trains on
 /// your data.
-#[derive(Debug, Clone, Parser)]
+#[derive(Debug, Clone, Parser, Serialize, Deserialize)]
 #[command(version, max_term_width = 100)]
 pub struct Args {
     /// COCO JSON of the training images.
@@ -71,15 +75,19 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     pub image_size: Option<usize>,
     /// Seed of weights, order and augmentation, and of the draw of labels where `--fold` does not say.
-    #[arg(long, value_name = "S", default_value_t = 0)]
+    #[arg(long, value_name = "S", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     pub seed: u64,
     /// Where to compute: default, flex, ndarray, wgpu, vulkan, metal, cuda:0, rocm:0.
-    #[arg(long, value_name = "D", default_value = "default")]
+    #[arg(long, value_name = "D", default_value = DEFAULT_DEVICE)]
     pub device: String,
 
     /// Folder for weights, configuration, metrics and pictures; must not hold a run yet.
     #[arg(long, value_name = "DIR")]
+    #[serde(skip)]
     pub run_dir: Option<PathBuf>,
+    /// Steps between two checkpoints, beside those before each evaluation.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub checkpoint_every: Option<u64>,
     /// Folder in which the generated dataset is kept.
     #[arg(long, value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
@@ -94,8 +102,26 @@ pub struct Args {
     pub set: Vec<String>,
 }
 
+/// The command line of the examples that train one detector.
+#[derive(Debug, Clone, Parser)]
+#[command(version, max_term_width = 100)]
+pub struct TrainingArgs {
+    /// What is trained on what, and how.
+    #[command(flatten)]
+    pub args: Args,
+    /// Go on with the run in this folder, as if it had never been stopped. Only --device, --checkpoint-every, --cache-dir and --set may
+    /// be given along; a setting that would change the result is refused.
+    #[arg(long, value_name = "RUN_DIR", conflicts_with_all = [
+        "train_annotations", "train_images", "unlabeled", "val_annotations", "val_images", "labeled_percent", "fold",
+        "method", "backbone", "weights", "iterations", "batch_labeled", "batch_unlabeled", "image_size", "seed",
+        "run_dir", "config", "smoke",
+    ])]
+    pub resume: Option<PathBuf>,
+}
+
 /// `--detector` of the examples that know both.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum DetectorName {
     /// RetinaNet, of one stage.
     Retinanet,
@@ -103,8 +129,19 @@ pub enum DetectorName {
     FasterRcnn,
 }
 
+impl DetectorName {
+    /// The name on the command line and of folders.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Retinanet => "retinanet",
+            Self::FasterRcnn => "faster-rcnn",
+        }
+    }
+}
+
 /// `--backbone`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Backbone {
     /// A small network that trains on two CPU cores.
     Tiny,

@@ -3,37 +3,56 @@
 use std::{panic::resume_unwind, thread};
 
 use anyhow::Result;
-use sed::train::{report::RunFolder, train::Method};
+use sed::train::{checkpoint::RunLock, report::RunFolder, train::Method};
 
 use super::{
-    args::{Args, Backbone},
+    args::{Args, Backbone, DetectorName},
     models::Model,
     report::Comparison,
     run_dir,
+    run_file::RunFile,
     session::Session,
     settings::Settings,
+    signals,
 };
 
 /// What is trained by without `--method`.
 const DEFAULT_METHODS: [Method; 2] = [Method::Supervised, Method::Sed];
 
 /// Trains by each method that the arguments ask for, from the same weights on the same images, and leaves a
-/// run folder with all results; `name` is that of the folder.
-pub fn compare<M: Model>(name: &str, args: &Args, preset: &Settings<M>) -> Result<()> {
+/// run folder with all results; a run that `resumes` goes on in its folder.
+pub fn compare<M: Model>(
+    detector: DetectorName,
+    args: &Args,
+    preset: &Settings<M>,
+    resumes: bool,
+) -> Result<()> {
+    let stop = signals::stop()?;
     let session = Session::open(args, preset)?;
     let dataset = &session.dataset;
-    let folder = RunFolder::create(run_dir(args, name), &session.settings)?;
+    let methods = args.methods(&DEFAULT_METHODS);
+    let path = run_dir(args, detector.name());
+    let _lock = RunLock::acquire(&path)?;
+    let folder = if resumes {
+        RunFolder::open(path)?
+    } else {
+        let folder = RunFolder::create(path, &session.settings)?;
+        let (arguments, categories) = (args.for_the_record()?, dataset.categories.clone());
+        RunFile { detector, methods: methods.clone(), arguments, categories }.write(&folder)?;
+        dataset.write_manifest(&folder)?;
+        folder
+    };
     println!("{}", dataset.describe());
     println!("run folder: {}", folder.path().display());
-    dataset.write_manifest(&folder)?;
 
     let mut comparison = Comparison::new(&folder);
     let mut runs = Vec::new();
-    for method in args.methods(&DEFAULT_METHODS) {
+    for method in methods {
         let run = session.run(args, method)?;
         let path = comparison.start(method)?;
+        let stop = stop.clone();
         runs.push(move || -> Result<_> {
-            let outcome = run.train(method.name(), &path)?;
+            let outcome = run.train(method.name(), &path, resumes, stop)?;
             Ok((method, path, outcome))
         });
     }

@@ -13,6 +13,7 @@ use sed::train::{
     report::RunFolder,
     train::{TrainConfig, TrainData},
 };
+use toml::{Table, Value};
 
 use super::{
     args::{Args, UserData},
@@ -89,6 +90,16 @@ impl Dataset {
         })
     }
 
+    /// Sums by which a run knows the data again that it began with.
+    pub fn fingerprints(&self) -> Table {
+        let sums = [
+            ("labeled", self.labeled.fingerprint()),
+            ("unlabeled", self.unlabeled.fingerprint()),
+            ("validation", self.valid.fingerprint()),
+        ];
+        sums.map(|(part, sum)| (part.to_owned(), Value::String(sum))).into_iter().collect()
+    }
+
     /// The number of classes.
     pub fn num_classes(&self) -> usize {
         self.categories.len()
@@ -147,12 +158,7 @@ impl Dataset {
             cache_bytes,
         };
         Ok(TrainData {
-            train: Arc::new(TrainLoader::new(
-                self.labeled.clone(),
-                self.unlabeled.clone(),
-                augment.clone(),
-                config,
-            )?),
+            train: TrainLoader::new(self.labeled.clone(), self.unlabeled.clone(), augment.clone(), config)?,
             valid: Arc::new(EvalLoader::new(&self.valid, eval)?),
             truth: self.truth.clone(),
             evaluator: Arc::new(CocoEvaluator),

@@ -8,12 +8,15 @@ pub mod data;
 pub mod models;
 pub mod preset;
 pub mod report;
+pub mod run_file;
 pub mod session;
 pub mod settings;
+pub mod signals;
 
 use std::{path::PathBuf, process::ExitCode, time::SystemTime};
 
 use args::Args;
+use sed::train::train::TrainError;
 
 /// The exit code of a program; an error is printed in one line, with those of its causes that its
 /// own text does not give yet.
@@ -24,6 +27,10 @@ pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
         if !text.contains(&cause) {
             text = format!("{text}: {cause}");
         }
+    }
+    if let Some(TrainError::Stopped { .. }) = error.downcast_ref() {
+        eprintln!("{text}; --resume with the run folder goes on");
+        return ExitCode::from(signals::exit_code());
     }
     eprintln!("error: {text}");
     ExitCode::FAILURE

@@ -9,9 +9,10 @@ use sed::{
     models::weights::{self, LoadOptions, WeightsError},
     train::{
         data::scenes::SceneConfig,
-        train::{self, Method, TrainConfig, TrainData, TrainOutcome},
+        train::{self, Method, Stop, TrainConfig, TrainData, TrainOutcome},
     },
 };
+use toml::{Table, Value};
 
 use super::{
     args::Args,
@@ -36,6 +37,8 @@ pub struct Run<M: Model> {
     data: TrainData,
     config: TrainConfig,
     device: Device,
+    identity: Table,
+    checkpoint_every: Option<usize>,
 }
 
 impl<M: Model> Session<M> {
@@ -59,15 +62,41 @@ impl<M: Model> Session<M> {
         let detector = load_weights::<M>(self.settings.model.init(&self.device)?, args)?;
         let config = TrainConfig { method, ..self.settings.train.clone() };
         let data = self.dataset.loaders(&config, &self.settings.augment, &self.settings.loader, args.seed)?;
-        Ok(Run { detector, data, config, device: self.device.clone() })
+        let identity = self.identity(args)?;
+        let checkpoint_every = args.checkpoint_every.map(|steps| steps as usize);
+        Ok(Run { detector, data, config, device: self.device.clone(), identity, checkpoint_every })
+    }
+
+    /// What must be the same when a run goes on, beside the training's settings: all but how images are read.
+    fn identity(&self, args: &Args) -> Result<Table> {
+        let settings = &self.settings;
+        let mut identity = Table::new();
+        identity.insert("seed".into(), Value::try_from(args.seed)?);
+        identity.insert("model".into(), Value::try_from(&settings.model)?);
+        identity.insert("augment".into(), Value::try_from(&settings.augment)?);
+        identity.insert("data".into(), Value::Table(self.dataset.fingerprints()));
+        Ok(identity)
     }
 }
 
 impl<M: Model> Run<M> {
-    /// Trains, and leaves metrics and the weights of student and teacher in `folder`.
-    pub fn train(self, label: &str, folder: &Path) -> Result<TrainOutcome<M::Detector>> {
-        let outcome =
-            train::train(self.detector, &self.data, &self.config, &self.device, label, Some(folder))?;
+    /// Trains until the end or a `stop`, and leaves metrics, checkpoints and the weights of student and teacher in `folder`, where it goes on
+    /// with what is there if it `resumes`.
+    pub fn train(
+        self,
+        label: &str,
+        folder: &Path,
+        resumes: bool,
+        stop: Stop,
+    ) -> Result<TrainOutcome<M::Detector>> {
+        let mut run = train::Run::new(label).in_folder(folder).with_identity(self.identity).stopped_by(stop);
+        if resumes {
+            run = run.resumed();
+        }
+        if let Some(steps) = self.checkpoint_every {
+            run = run.checkpoint_every(steps);
+        }
+        let outcome = train::train(self.detector, &self.data, &self.config, &self.device, &run)?;
         weights::save_safetensors(&outcome.student, &folder.join("student.safetensors"))?;
         weights::save_safetensors(&outcome.teacher, &folder.join("teacher.safetensors"))?;
         Ok(outcome)

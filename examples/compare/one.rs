@@ -14,7 +14,7 @@ use sed::{
 };
 
 use crate::{
-    common::{models::Model, session::Session, settings::Settings},
+    common::{models::Model, session::Session, settings::Settings, signals},
     options::Options,
     plan::{RunId, equal_time_name},
     result::{AtScales, Numbers, RESULT_FILE, RunResult, peak_mib},
@@ -34,10 +34,15 @@ pub fn run<M: Model>(
     args.set.extend(variant.sets.iter().cloned());
     args.iterations = id.iterations.or(args.iterations);
     let session = Session::open(&args, &settings(&args)?)?;
-    let folder = RunFolder::create(id.folder(comparison), &session.settings)?;
+    let path = id.folder(comparison);
+    // A run that was stopped goes on.
+    let folder = match RunFolder::open(&path) {
+        Ok(folder) => folder,
+        Err(_) => RunFolder::create(&path, &session.settings)?,
+    };
     session.dataset.write_manifest(&folder)?;
     let run = session.run(&args, variant.method)?;
-    let outcome = run.train(&variant.name, folder.path())?;
+    let outcome = run.train(&variant.name, folder.path(), true, signals::stop()?)?;
     let last = outcome.evaluations.last().context("a run without an evaluation")?;
     let at_scales = match options.inference_scales.is_empty() {
         true => None,

@@ -1,7 +1,7 @@
 //! The runs of a comparison, and how they are carried out.
 
 use std::{
-    fs::{self, File},
+    fs::{self, OpenOptions},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{
@@ -109,13 +109,13 @@ fn carry_out_one(run: &RunId, comparison: &Path, jobs: usize) -> Result<RunResul
     if let Some(result) = RunResult::read(&folder)? {
         return Ok(result);
     }
-    // What a stopped run left: without a result it counts for nothing.
-    if folder.exists() {
-        fs::remove_dir_all(&folder).with_context(|| format!("{}", folder.display()))?;
-    }
     fs::create_dir_all(&folder).with_context(|| format!("{}", folder.display()))?;
     let path = folder.join("log.txt");
-    let log = File::create(&path).with_context(|| format!("{}", path.display()))?;
+    let log = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&path)
+        .with_context(|| format!("{}", path.display()))?;
     let mut command = Command::new(std::env::current_exe().context("the program's own path")?);
     command.args(std::env::args_os().skip(1)).arg("--only").arg(run.to_argument());
     command.arg("--comparison").arg(comparison);

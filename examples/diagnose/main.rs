@@ -83,7 +83,7 @@ where
     } else {
         println!("neither --run nor --before and --after nor data are given: training on generated scenes");
         options.args.run_dir = Some(target.clone());
-        compare("diagnose", &options.args, preset)?;
+        compare(options.detector, &options.args, preset, false)?;
         let subject = Subject::of_run(&target, options.detector)?;
         target.push("diagnostics");
         subject

@@ -55,16 +55,6 @@ impl Options {
     }
 }
 
-impl DetectorName {
-    /// The name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Retinanet => "retinanet",
-            Self::FasterRcnn => "faster-rcnn",
-        }
-    }
-}
-
 impl Part {
     /// The name on the command line.
     pub fn name(self) -> &'static str {

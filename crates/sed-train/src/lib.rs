@@ -1,5 +1,6 @@
 //! Teacher-student training, data and evaluation for Scale-Equivalent Distillation.
 //!
+//! - [`checkpoint`]: what a run needs to go on after a stop.
 //! - [`data`]: COCO files, splits, augmented views, loaders, a generated dataset.
 //! - [`train`]: the mean teacher, the semi-supervised step, the run.
 //! - [`eval`]: the COCO numbers.
@@ -8,6 +9,7 @@
 
 #![warn(missing_docs)]
 
+pub mod checkpoint;
 pub mod data;
 pub mod diagnostics;
 pub mod eval;

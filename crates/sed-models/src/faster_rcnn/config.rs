@@ -11,6 +11,7 @@ use crate::{
     backbone::{BackboneConfigError, FpnConfig, P6Source, ResNetConfig, ResNetFpnConfig},
     grids::{DenseGrids, ScaleViewsError},
     layers::{
+        drawn,
         norm::{GroupsError, NormKind},
         tower::TowerInit,
     },
@@ -205,14 +206,14 @@ impl FasterRcnnConfig {
         Ok(self.grids().validate_for_views()?)
     }
 
-    /// The detector, with random weights, on `device`.
+    /// The detector, with random weights, on `device`; `device.seed` before it decides which.
     ///
     /// # Errors
     ///
     /// Those of [`validate`](Self::validate).
     pub fn init(&self, device: &Device) -> Result<FasterRcnn, FasterRcnnConfigError> {
         self.validate()?;
-        FasterRcnn::new(self, device)
+        FasterRcnn::new(self, device).map(drawn)
     }
 
     /// The grids of a configuration whose parts are valid.

@@ -12,6 +12,7 @@ use crate::{
     box_coder::BoxCoder,
     grids::{DenseGrids, ScaleViewsError},
     layers::{
+        drawn,
         norm::{GroupsError, NormKind},
         tower::TowerInit,
     },
@@ -212,14 +213,14 @@ impl RetinaNetConfig {
         Ok(self.grids().validate_for_views()?)
     }
 
-    /// The detector, with random weights, on `device`.
+    /// The detector, with random weights, on `device`; `device.seed` before it decides which.
     ///
     /// # Errors
     ///
     /// Those of [`validate`](Self::validate).
     pub fn init(&self, device: &Device) -> Result<RetinaNet, RetinaNetConfigError> {
         self.validate()?;
-        RetinaNet::new(self, device)
+        RetinaNet::new(self, device).map(drawn)
     }
 }
 

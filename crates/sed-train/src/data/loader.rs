@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
 use burn::data::dataset::DatasetError;
@@ -150,15 +150,16 @@ pub struct TrainBatch {
 /// image once a pass, in a new random order each time; images are numbered through the iterations,
 /// so a pass may end within a batch.
 ///
-/// As a [`DataLoader`] its items are batches. Each `iter()` yields
-/// [`iterations_per_epoch`](LoaderConfig::iterations_per_epoch) of them, from where the one before
-/// ended. An image that cannot be read arrives as an error at its iteration (a
+/// As a [`DataLoader`] its items are batches. Each `iter()` yields those up to the end of the epoch, the next multiple of
+/// [`iterations_per_epoch`](LoaderConfig::iterations_per_epoch), from where the one before ended. An image that cannot be read arrives as an error at its iteration (a
 /// [`LoaderError`] as the source of Burn's error), and a panic of a worker does too.
 #[derive(Clone)]
 pub struct TrainLoader {
     source: Arc<Source>,
     /// The iteration of the next batch; for a slice, of the next epoch.
     next: Arc<AtomicUsize>,
+    /// Whether the next `iter()` is that of an epoch which has no batches left.
+    epoch_is_over: Arc<AtomicBool>,
     /// The part of each epoch that this loader yields.
     part: Range<usize>,
 }
@@ -213,7 +214,7 @@ impl TrainLoader {
             augment,
             config,
         };
-        Ok(Self { source: Arc::new(source), next: Arc::default(), part })
+        Ok(Self { source: Arc::new(source), next: Arc::default(), epoch_is_over: Arc::default(), part })
     }
 
     /// The batch of an iteration, prepared on the caller's thread.
@@ -230,10 +231,19 @@ impl TrainLoader {
         self.next.load(Ordering::SeqCst)
     }
 
-    /// Sets the iteration that the next `iter()` starts at, as when a run is resumed. Clones of
-    /// this loader share it.
-    pub fn set_next_iteration(&self, iteration: usize) {
+    /// Goes on at an iteration, as when a run is resumed: the next `iter()` starts there. Clones of this loader share
+    /// the position.
+    ///
+    /// At the end of an epoch, `epoch_is_over` says that what follows the epoch's batches is still to be done: the next `iter()` is
+    /// then that of the old epoch and yields nothing, and the one after it starts the next.
+    pub fn resume_at(&self, iteration: usize, epoch_is_over: bool) {
         self.next.store(iteration, Ordering::SeqCst);
+        self.epoch_is_over.store(epoch_is_over, Ordering::SeqCst);
+    }
+
+    /// Batches of one epoch.
+    pub fn iterations_per_epoch(&self) -> usize {
+        self.source.config.iterations_per_epoch
     }
 
     fn is_whole(&self) -> bool {
@@ -317,12 +327,17 @@ impl DataLoaderIterator<TrainBatch> for TrainIterator {
 impl DataLoader<TrainBatch> for TrainLoader {
     fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<TrainBatch> + 'a> {
         let config = &self.source.config;
-        let (epoch, next) = if self.is_whole() {
-            (self.next_iteration(), Some(Arc::clone(&self.next)))
+        let (range, next) = if self.is_whole() {
+            let start = self.next_iteration();
+            let end = match self.epoch_is_over.swap(false, Ordering::SeqCst) {
+                true => start,
+                false => (start + 1).next_multiple_of(config.iterations_per_epoch),
+            };
+            (start..end, Some(Arc::clone(&self.next)))
         } else {
-            (self.next.fetch_add(config.iterations_per_epoch, Ordering::SeqCst), None)
+            let epoch = self.next.fetch_add(config.iterations_per_epoch, Ordering::SeqCst);
+            (epoch + self.part.start..epoch + self.part.end, None)
         };
-        let range = epoch + self.part.start..epoch + self.part.end;
         let source = Arc::clone(&self.source);
         Box::new(TrainIterator {
             start: range.start,
@@ -338,7 +353,7 @@ impl DataLoader<TrainBatch> for TrainLoader {
         })
     }
 
-    /// The number of batches of one `iter()`.
+    /// The number of batches of a whole epoch.
     fn num_items(&self) -> usize {
         self.part.len()
     }
@@ -355,6 +370,7 @@ impl DataLoader<TrainBatch> for TrainLoader {
         Arc::new(Self {
             source: Arc::clone(&self.source),
             next: Arc::new(AtomicUsize::new(self.next_iteration())),
+            epoch_is_over: Arc::clone(&self.epoch_is_over),
             part: offset + start..(offset + end).min(self.part.end),
         })
     }

@@ -60,7 +60,7 @@ fn epoch(loader: &dyn DataLoader<TrainBatch>) -> Vec<TrainBatch> {
 #[test]
 fn the_number_of_threads_changes_nothing() {
     let expected: Vec<_> = (0..6).map(|i| loader(config()).batch(i).unwrap()).collect();
-    for workers in [0, 1, 2, 4] {
+    for workers in [0, 1, 2, 4, 8] {
         assert_eq!(epoch(&loader(LoaderConfig { workers, ..config() })), expected);
     }
 }
@@ -73,8 +73,15 @@ fn a_loader_started_at_an_iteration_gives_what_a_run_up_to_it_would() {
     batches.extend(epoch(&whole));
     assert_eq!(batches.iter().map(|b| b.iteration).collect::<Vec<_>>(), (0..12).collect::<Vec<_>>());
     let resumed = loader(config());
-    resumed.set_next_iteration(4);
-    assert_eq!(epoch(&resumed), batches[4..10]);
+    resumed.resume_at(4, false);
+    assert_eq!(epoch(&resumed), batches[4..6]);
+    assert_eq!(epoch(&resumed), batches[6..12]);
+    // At the end of an epoch: with the evaluation that follows it done, and still to do.
+    resumed.resume_at(6, false);
+    assert_eq!(epoch(&resumed), batches[6..12]);
+    resumed.resume_at(6, true);
+    assert_eq!(epoch(&resumed), []);
+    assert_eq!(epoch(&resumed), batches[6..12]);
 }
 
 #[test]
@@ -84,8 +91,8 @@ fn an_iterator_that_is_dropped_early_leaves_the_position_after_its_last_batch() 
     assert_eq!(loader.next_iteration(), 2);
     assert_eq!(epoch(&loader)[0].iteration, 2);
     // A loader on another device goes on from the same position.
-    assert_eq!(epoch(loader.to_device(&Device::default()).as_ref())[0].iteration, 8);
-    assert_eq!(loader.next_iteration(), 14);
+    assert_eq!(epoch(loader.to_device(&Device::default()).as_ref())[0].iteration, 6);
+    assert_eq!(loader.next_iteration(), 12);
 }
 
 #[test]

@@ -17,6 +17,7 @@ pub mod split;
 
 mod augment;
 mod eval_loader;
+mod fingerprint;
 mod float_image;
 mod geometry;
 mod host_images;

@@ -1,4 +1,4 @@
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::data::Category;
 
@@ -9,7 +9,7 @@ use crate::data::Category;
 /// .50, .55, …, .95. A number is `None` where it is not defined: no class has an object of that
 /// size. Source: Lin et al., *Microsoft COCO: Common Objects in Context*, ECCV 2014, and its
 /// evaluation server.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CocoSummary {
     /// AP over all IoU thresholds.
     pub ap: Option<f64>,
@@ -40,7 +40,7 @@ pub struct CocoSummary {
 }
 
 /// The precision of one class, over objects of all sizes.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ClassSummary {
     /// The class.
     pub category: Category,

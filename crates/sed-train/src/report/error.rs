@@ -13,6 +13,14 @@ pub enum ReportError {
         /// The file that says so.
         file: &'static str,
     },
+    /// The folder holds no run.
+    #[error("{}: the folder holds no run (it has no {file})", path.display())]
+    NoRun {
+        /// The folder.
+        path: PathBuf,
+        /// The file that a run would have.
+        file: &'static str,
+    },
     /// The system refused.
     #[error("{}: {source}", path.display())]
     Io {
@@ -20,6 +28,16 @@ pub enum ReportError {
         path: PathBuf,
         /// The system's reason.
         source: io::Error,
+    },
+    /// A file of metrics that is to be gone on with is none.
+    #[error("{}:{line}: not a log of metrics: {reason}", path.display())]
+    Log {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
     },
     /// A value has no TOML form.
     #[error("{}: not writable as TOML: {source}", path.display())]

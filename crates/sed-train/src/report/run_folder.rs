@@ -41,6 +41,19 @@ impl RunFolder {
         Ok(folder)
     }
 
+    /// The folder of a run that was created before.
+    ///
+    /// # Errors
+    ///
+    /// If it holds no `config.toml`.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self, ReportError> {
+        let folder = Self { path: path.into() };
+        if !folder.file(CONFIG_FILE).exists() {
+            return Err(ReportError::NoRun { path: folder.path, file: CONFIG_FILE });
+        }
+        Ok(folder)
+    }
+
     /// The folder itself.
     pub fn path(&self) -> &Path {
         &self.path
@@ -182,6 +195,15 @@ mod tests {
         assert!(error.to_string().contains(&root.path().display().to_string()), "{error}");
         assert!(fs::read_to_string(root.path().join("config.toml")).unwrap().contains("seed = 3"));
         assert_eq!(names(root.path()), ["config.toml", "notes.txt"]);
+    }
+
+    #[test]
+    fn only_a_folder_with_a_run_is_opened() {
+        let root = tempfile::tempdir().unwrap();
+        let error = RunFolder::open(root.path()).unwrap_err();
+        assert!(error.to_string().contains("holds no run"), "{error}");
+        let folder = RunFolder::create(root.path(), &CONFIG).unwrap();
+        assert_eq!(RunFolder::open(root.path()).unwrap(), folder);
     }
 
     #[test]

@@ -1,13 +1,17 @@
 use std::{
     collections::BTreeMap,
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
 };
 
 use serde_json::{Map, Value};
 
-use super::{ReportError, table::csv_field, write_atomic};
+use super::{
+    ReportError,
+    table::{csv_cells, csv_field},
+    write_atomic,
+};
 
 /// The scalars of one iteration.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,6 +55,48 @@ impl ScalarLog {
         Ok(Self { jsonl_path, csv_path, jsonl, csv, columns: Vec::new(), rows: Vec::new() })
     }
 
+    /// Goes on with the log of a run that was stopped: rows from iteration `end` on are taken out of both files, and
+    /// new rows follow those before. A line that was cut off in the middle counts as not written; a folder without a log gets
+    /// an empty one.
+    ///
+    /// # Errors
+    ///
+    /// If `metrics.csv` is not such a log, or the system refuses.
+    pub fn resume(folder: &Path, end: u64) -> Result<Self, ReportError> {
+        let (jsonl_path, csv_path) = (folder.join("metrics.jsonl"), folder.join("metrics.csv"));
+        // The table holds what JSON has no numbers for, and its numbers are read back to the bit.
+        let rows = match fs::read_to_string(&csv_path) {
+            Ok(text) => parse_rows(&text).map_err(|(line, reason)| ReportError::Log {
+                path: csv_path.clone(),
+                line,
+                reason,
+            })?,
+            Err(source) if source.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(source) => return Err(ReportError::Io { path: csv_path, source }),
+        };
+        let rows: Vec<ScalarRow> = rows.into_iter().filter(|row| row.iteration < end).collect();
+        let mut columns = Vec::new();
+        for row in &rows {
+            join_names(&mut columns, row);
+        }
+        write_atomic(&jsonl_path, rows.iter().map(json_line).collect::<String>())?;
+        write_atomic(&csv_path, csv_text(&columns, &rows))?;
+        let (jsonl, csv) = (open_to_append(&jsonl_path)?, open_to_append(&csv_path)?);
+        Ok(Self { jsonl_path, csv_path, jsonl, csv, columns, rows })
+    }
+
+    /// Waits until both files are on the disk.
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses.
+    pub fn sync(&self) -> Result<(), ReportError> {
+        for (file, path) in [(&self.jsonl, &self.jsonl_path), (&self.csv, &self.csv_path)] {
+            file.sync_data().map_err(|source| ReportError::Io { path: path.clone(), source })?;
+        }
+        Ok(())
+    }
+
     /// Adds a row to both files.
     ///
     /// An iteration may have several rows, as when an evaluation follows a training step.
@@ -64,20 +110,18 @@ impl ScalarLog {
     /// If a value is named `iteration`.
     pub fn append(&mut self, iteration: u64, values: &BTreeMap<String, f64>) -> Result<(), ReportError> {
         assert!(!values.contains_key("iteration"), "ScalarLog: a value may not be named `iteration`");
-        let mut object = Map::new();
-        object.insert("iteration".into(), iteration.into());
-        object.extend(values.iter().map(|(name, &value)| (name.clone(), Value::from(value))));
-        append(&mut self.jsonl, &self.jsonl_path, &format!("{}\n", Value::Object(object)))?;
-
-        self.rows.push(ScalarRow { iteration, values: values.clone() });
-        let new: Vec<_> = values.keys().filter(|name| !self.columns.contains(name)).cloned().collect();
-        if new.is_empty() {
-            let line = self.csv_line(&self.rows[self.rows.len() - 1]);
-            append(&mut self.csv, &self.csv_path, &line)
-        } else {
-            self.columns.extend(new);
-            self.rewrite_csv()
+        let row = ScalarRow { iteration, values: values.clone() };
+        append(&mut self.jsonl, &self.jsonl_path, &json_line(&row))?;
+        let has_new_names = join_names(&mut self.columns, &row);
+        let line = csv_line(&self.columns, &row);
+        self.rows.push(row);
+        if !has_new_names {
+            return append(&mut self.csv, &self.csv_path, &line);
         }
+        // The earlier lines get an empty cell, so the file is written anew.
+        write_atomic(&self.csv_path, csv_text(&self.columns, &self.rows))?;
+        self.csv = open_to_append(&self.csv_path)?;
+        Ok(())
     }
 
     /// The rows so far, in the order in which they came.
@@ -97,35 +141,70 @@ impl ScalarLog {
             .filter_map(|row| row.values.get(name).map(|&value| (row.iteration as f64, value)))
             .collect()
     }
+}
 
-    fn csv_line(&self, row: &ScalarRow) -> String {
-        let mut line = row.iteration.to_string();
-        for name in &self.columns {
-            line.push(',');
-            if let Some(value) = row.values.get(name) {
-                line.push_str(&value.to_string());
-            }
-        }
-        line.push('\n');
-        line
-    }
+/// Gives the names of a row that are new a column each; whether there were any.
+fn join_names(columns: &mut Vec<String>, row: &ScalarRow) -> bool {
+    let new: Vec<_> = row.values.keys().filter(|name| !columns.contains(name)).cloned().collect();
+    columns.extend_from_slice(&new);
+    !new.is_empty()
+}
 
-    /// A new header: the earlier lines get an empty cell, so the file is written anew.
-    fn rewrite_csv(&mut self) -> Result<(), ReportError> {
-        let mut text = String::from("iteration");
-        for name in &self.columns {
-            text.push(',');
-            text.push_str(&csv_field(name));
+fn csv_text(columns: &[String], rows: &[ScalarRow]) -> String {
+    let header = std::iter::once("iteration".to_owned()).chain(columns.iter().map(|name| csv_field(name)));
+    let mut text = header.collect::<Vec<_>>().join(",");
+    text.push('\n');
+    text.extend(rows.iter().map(|row| csv_line(columns, row)));
+    text
+}
+
+fn csv_line(columns: &[String], row: &ScalarRow) -> String {
+    let mut line = row.iteration.to_string();
+    for name in columns {
+        line.push(',');
+        if let Some(value) = row.values.get(name) {
+            line.push_str(&value.to_string());
         }
-        text.push('\n');
-        text.extend(self.rows.iter().map(|row| self.csv_line(row)));
-        write_atomic(&self.csv_path, text)?;
-        self.csv = OpenOptions::new()
-            .append(true)
-            .open(&self.csv_path)
-            .map_err(|source| ReportError::Io { path: self.csv_path.clone(), source })?;
-        Ok(())
     }
+    line.push('\n');
+    line
+}
+
+fn json_line(row: &ScalarRow) -> String {
+    let mut object = Map::new();
+    object.insert("iteration".into(), row.iteration.into());
+    object.extend(row.values.iter().map(|(name, &value)| (name.clone(), Value::from(value))));
+    format!("{}\n", Value::Object(object))
+}
+
+/// The rows of `metrics.csv`, or the number of the line that is none, with the reason.
+fn parse_rows(text: &str) -> Result<Vec<ScalarRow>, (usize, String)> {
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    let mut lines = whole.lines();
+    let header = csv_cells(lines.next().unwrap_or("iteration"));
+    if header.first().map(String::as_str) != Some("iteration") {
+        return Err((1, "the first column is not `iteration`".into()));
+    }
+    let row = |(index, line): (usize, &str)| {
+        let cells = csv_cells(line);
+        let refuse = |reason: String| (index + 2, reason);
+        if cells.len() != header.len() {
+            return Err(refuse(format!("{} cells under {} columns", cells.len(), header.len())));
+        }
+        let iteration = cells[0].parse().map_err(|_| refuse(format!("{:?} is no iteration", cells[0])))?;
+        let mut values = BTreeMap::new();
+        for (name, cell) in header.iter().zip(&cells).skip(1).filter(|(_, cell)| !cell.is_empty()) {
+            let value = cell.parse().map_err(|_| refuse(format!("{name}: {cell:?} is no number")))?;
+            values.insert(name.clone(), value);
+        }
+        Ok(ScalarRow { iteration, values })
+    };
+    lines.enumerate().map(row).collect()
+}
+
+fn open_to_append(path: &Path) -> Result<File, ReportError> {
+    let file = OpenOptions::new().append(true).open(path);
+    file.map_err(|source| ReportError::Io { path: path.to_owned(), source })
 }
 
 fn create_new(path: &Path) -> Result<File, ReportError> {
@@ -196,6 +275,62 @@ mod tests {
         let error = ScalarLog::create(folder.path()).unwrap_err();
         assert!(error.to_string().contains("metrics.csv"), "{error}");
         assert!(fs::read_to_string(folder.path().join("metrics.csv")).unwrap().contains("1,1"));
+    }
+
+    #[test]
+    fn a_resumed_log_ends_as_one_that_was_never_stopped() {
+        let third = 1.0 / 3.0;
+        let rows = [
+            (1, row(&[("loss", third), ("a, \"b\"", f64::NAN)])),
+            (2, row(&[("loss", f64::MIN_POSITIVE), ("norm", f64::INFINITY)])),
+            (2, row(&[("ap", 0.1 + 0.2)])),
+            (3, row(&[("loss", -0.0), ("late", 1e300)])),
+            (4, row(&[("loss", 2.0)])),
+        ];
+        let files =
+            |folder: &Path| ["metrics.csv", "metrics.jsonl"].map(|name| fs::read(folder.join(name)).unwrap());
+        let whole = tempfile::tempdir().unwrap();
+        let mut log = ScalarLog::create(whole.path()).unwrap();
+        rows.iter().for_each(|(iteration, values)| log.append(*iteration, values).unwrap());
+
+        for end in 0..6 {
+            for stopped_after in 0..=rows.len() {
+                let folder = tempfile::tempdir().unwrap();
+                let mut log = ScalarLog::create(folder.path()).unwrap();
+                rows[..stopped_after].iter().for_each(|(i, values)| log.append(*i, values).unwrap());
+                // What a killed process leaves of a row.
+                append(&mut log.csv, &log.csv_path, "9,0.").unwrap();
+                append(&mut log.jsonl, &log.jsonl_path, "{\"iteration\":9,").unwrap();
+                let mut log = ScalarLog::resume(folder.path(), end).unwrap();
+                let kept = rows[..stopped_after].iter().filter(|(iteration, _)| *iteration < end).count();
+                assert_eq!(log.rows().len(), kept);
+                log.sync().unwrap();
+                rows[kept..].iter().for_each(|(i, values)| log.append(*i, values).unwrap());
+                assert_eq!(
+                    files(folder.path()),
+                    files(whole.path()),
+                    "end {end}, stopped after {stopped_after}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_no_log_is_refused_with_its_line() {
+        for (text, line, reason) in [
+            ("loss\n1\n", 1, "first column"),
+            ("iteration,loss\n1,2\nx,2\n", 3, "no iteration"),
+            ("iteration,loss\n1\n", 2, "1 cells under 2"),
+            ("iteration,loss\n1,abc\n", 2, "no number"),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            fs::write(folder.path().join("metrics.csv"), text).unwrap();
+            let error = ScalarLog::resume(folder.path(), 5).unwrap_err().to_string();
+            assert!(error.contains(&format!("metrics.csv:{line}")) && error.contains(reason), "{error}");
+        }
+        let empty = tempfile::tempdir().unwrap();
+        assert!(ScalarLog::resume(empty.path(), 5).unwrap().rows().is_empty());
+        assert_eq!(fs::read_to_string(empty.path().join("metrics.csv")).unwrap(), "iteration\n");
     }
 
     #[test]

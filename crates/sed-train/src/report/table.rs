@@ -218,6 +218,25 @@ pub(super) fn csv_field(text: &str) -> String {
     }
 }
 
+/// The fields of a CSV line, as [`csv_field`] writes them.
+pub(super) fn csv_cells(line: &str) -> Vec<String> {
+    let mut cells = vec![String::new()];
+    let mut quoted = false;
+    let mut characters = line.chars().peekable();
+    while let Some(character) = characters.next() {
+        match character {
+            '"' if quoted && characters.peek() == Some(&'"') => {
+                characters.next();
+                cells.last_mut().into_iter().for_each(|cell| cell.push('"'));
+            }
+            '"' => quoted = !quoted,
+            ',' if !quoted => cells.push(String::new()),
+            other => cells.last_mut().into_iter().for_each(|cell| cell.push(other)),
+        }
+    }
+    cells
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,6 +247,14 @@ mod tests {
         table.push(["sed".into(), "teacher".into(), Cell::number(11.28, 1), Cell::Missing]);
         table.push(["é".into(), "".into(), Cell::number(f64::NAN, 1), Cell::number(130.0, 0)]);
         table
+    }
+
+    #[test]
+    fn csv_fields_are_read_back() {
+        for fields in [&["a", "", "c"][..], &["x, \"y\"", "\"\"", ","], &[""], &["é", "1e-3"]] {
+            let line = fields.iter().map(|field| csv_field(field)).collect::<Vec<_>>().join(",");
+            assert_eq!(csv_cells(&line), fields);
+        }
     }
 
     #[test]

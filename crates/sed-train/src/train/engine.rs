@@ -4,28 +4,34 @@ use std::{path::Path, sync::Arc, time::Instant};
 
 use burn::{
     data::dataloader::DataLoader,
+    optim::OptimizerRecord,
+    store::RecordError,
     tensor::Device,
     train::{ExecutionStrategy, Learner, SupervisedTraining},
 };
 use sed_core::Detector;
+use serde::{Deserialize, Serialize};
 
 use super::{
-    SemiSupervised, TrainConfig, TrainError, WarmupMultiStep,
-    metrics::{LEARNING_RATE, Model, ScalarMetric, SharedEvaluation},
+    Run, SemiSupervised, TrainConfig, TrainError, WarmupMultiStep,
+    files::RunFiles,
+    metrics::{EvaluationPlan, Evaluations, LEARNING_RATE, ScalarMetric},
     monitor::{Monitor, Silent},
-    step::Failure,
+    saver::Saver,
+    step::{Failure, Surroundings, Weights},
     unsupervised,
 };
 use crate::{
-    data::{EvalBatch, TrainBatch},
+    checkpoint::{CheckpointError, Restored, State},
+    data::{EvalBatch, TrainLoader},
     eval::{CocoSummary, DetectionEvaluator, GroundTruth},
-    report::ScalarLog,
+    report::{Moment, ScalarLog, Warning},
 };
 
 /// Where the batches of a run come from.
 pub struct TrainData {
-    /// Training batches, in order; one pass gives the iterations between two evaluations.
-    pub train: Arc<dyn DataLoader<TrainBatch>>,
+    /// Training batches, in order, whose epochs are the iterations between two evaluations.
+    pub train: TrainLoader,
     /// All validation images.
     pub valid: Arc<dyn DataLoader<EvalBatch>>,
     /// Their true boxes.
@@ -35,7 +41,7 @@ pub struct TrainData {
 }
 
 /// One evaluation during a run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// Optimizer steps taken before it.
     pub iteration: usize,
@@ -43,6 +49,14 @@ pub struct Evaluation {
     pub student: CocoSummary,
     /// The teacher's numbers.
     pub teacher: CocoSummary,
+}
+
+impl Evaluation {
+    /// The one with the teacher's highest AP, the earliest of equals.
+    pub fn best(evaluations: &[Self]) -> Option<&Self> {
+        let ap = |evaluation: &Self| evaluation.teacher.ap.unwrap_or(f64::NEG_INFINITY);
+        evaluations.iter().rev().max_by(|a, b| ap(a).total_cmp(&ap(b)))
+    }
 }
 
 /// What a finished run leaves.
@@ -55,56 +69,104 @@ pub struct TrainOutcome<D> {
     pub evaluations: Vec<Evaluation>,
     /// The scalars of each step and evaluation, for a run with a folder.
     pub log: Option<ScalarLog>,
-    /// Wall time of the run, evaluations included.
+    /// What the run with a folder warned of.
+    pub warnings: Vec<Warning>,
+    /// Wall time of the run, evaluations included, time between a stop and its resumption not.
     pub seconds: f64,
 }
 
 /// Trains `detector` on `device` and evaluates student and teacher every
 /// `config.evaluate_every` steps and at the end.
 ///
-/// `label` names the run in its progress line. With a `folder`, the scalars of each step and
-/// of each evaluation are written there as they come, see [`ScalarLog`].
+/// In a folder of its own a run writes its scalars as they come, warnings, and a checkpoint before each evaluation, when it is stopped, and as often
+/// as [`Run::checkpoint_every`] says. A run that is [resumed](Run::resumed) ends with the same weights, losses and metric files,
+/// to the bit on the CPU, as one that was never stopped.
 ///
 /// # Errors
 ///
-/// If the configuration is not valid, an image cannot be read, a loss is not finite, or a file
-/// cannot be written.
+/// If the configuration is not valid, an image cannot be read, a loss is not finite for five steps in a row, a file
+/// cannot be written, the folder holds a run that is not to be resumed, or one that began with other settings, or a stop was asked for.
 pub fn train<D: Detector>(
     detector: D,
     data: &TrainData,
     config: &TrainConfig,
     device: &Device,
-    label: &str,
-    folder: Option<&Path>,
+    run: &Run,
 ) -> Result<TrainOutcome<D>, TrainError> {
+    config.validate()?;
+    let every = config.evaluate_every;
+    let loader = data.train.iterations_per_epoch();
+    if loader != every {
+        return Err(TrainError::Epochs { loader, evaluate_every: every });
+    }
     let started = Instant::now();
+    let files = run.folder.as_deref().map(|folder| RunFiles::open(folder, run, config)).transpose()?;
+    // The lock is held to the end.
+    let (_lock, logs, saving, restored) = match files {
+        None => (None, None, None, None),
+        Some(RunFiles { lock, logs, checkpoints, identity, restored }) => {
+            (Some(lock), Some(logs), Some((checkpoints, identity)), restored)
+        }
+    };
+    let start = Start::of(restored);
+
     let failure = Failure::default();
-    let model = SemiSupervised::with_failure(detector, config, failure.clone())?;
+    let done = (start.iteration, start.evaluations.len());
+    let monitor = Monitor::new(&run.label, config.iterations, done, logs, failure.clone());
+    for error in &start.damaged {
+        monitor.warn(start.iteration, Moment::Start, &format!("passed over: {error}"));
+    }
+    let plan = EvaluationPlan {
+        truth: data.truth.clone(),
+        evaluator: data.evaluator.clone(),
+        monitor: monitor.clone(),
+        failure: failure.clone(),
+        burn_in: config.burn_in,
+    };
+    let evaluations = Evaluations::new(plan, &start.evaluations);
+    let checkpoints = saving.as_ref().map(|(checkpoints, _)| checkpoints.clone());
+    let saver = saving.map(|(folder, identity)| Saver {
+        folder,
+        identity,
+        every: run.checkpoint_every.unwrap_or(every),
+        evaluate_every: every,
+        monitor: monitor.clone(),
+        evaluations: evaluations.clone(),
+        started,
+        seconds_before: start.seconds,
+    });
+    let around = Surroundings {
+        stop: run.stop.clone(),
+        failure: failure.clone(),
+        saver,
+        monitor: Some(monitor.clone()),
+    };
+    let model = SemiSupervised::within(detector, config, around, start.weights)?;
+    let (epoch, epochs) = (start.evaluations.len(), config.iterations / every);
+    data.train.resume_at(start.iteration, start.iteration == (epoch + 1) * every);
 
-    let log = folder.map(ScalarLog::create).transpose()?;
-    let monitor = Monitor::new(label, config.iterations, log, failure.clone());
-    let evaluation = |model| SharedEvaluation::new(model, data.truth.clone(), data.evaluator.clone());
-    let (student, teacher) = (evaluation(Model::Student), evaluation(Model::Teacher));
-
-    let mut training =
-        SupervisedTraining::new(folder.unwrap_or(Path::new(".")), data.train.clone(), data.valid.clone())
-            .with_training_strategy(ExecutionStrategy::single(device.clone()).into())
-            .with_application_logger(None)
-            .with_interrupter(failure.interrupter())
-            .with_metric_logger(monitor.clone())
-            .renderer(Box::new(Silent))
-            .num_epochs(config.iterations.div_ceil(config.evaluate_every));
+    let folder = run.folder.as_deref().unwrap_or(Path::new("."));
+    let mut training = SupervisedTraining::new(folder, Arc::new(data.train.clone()), data.valid.clone())
+        .with_training_strategy(ExecutionStrategy::single(device.clone()).into())
+        .with_application_logger(None)
+        .with_interrupter(failure.interrupter())
+        .with_metric_logger(monitor.clone())
+        .renderer(Box::new(Silent))
+        .checkpoint(epoch)
+        .num_epochs(epochs);
     for name in scalar_names(model.student.stages(), config) {
         training = training.metric_train_numeric(ScalarMetric::new(&name));
     }
-    for metric in student.metrics().into_iter().chain(teacher.metrics()) {
+    for metric in evaluations.student.metrics().into_iter().chain(evaluations.teacher.metrics()) {
         training = training.metric_valid_numeric(metric);
     }
-
-    let schedule = WarmupMultiStep::new(config.schedule.clone(), config.iterations);
-    let learner = Learner::new(model, config.optimizer.init(), schedule);
-    let result = training.launch(learner);
-    let log = monitor.finish();
+    let schedule = WarmupMultiStep::new(config.schedule.clone(), config.iterations).after(start.iteration);
+    let mut optimizer = config.optimizer.init();
+    if let Some(record) = start.optimizer {
+        optimizer = optimizer.load_record(record);
+    }
+    let result = training.launch(Learner::new(model, optimizer, schedule));
+    let logs = monitor.finish();
 
     if let Some(error) = failure.take() {
         return Err(error);
@@ -112,21 +174,58 @@ pub fn train<D: Detector>(
     if let Some(error) = result.error {
         return Err(TrainError::Engine(error));
     }
-    let pairs = student.finish()?.into_iter().zip(teacher.finish()?).enumerate();
-    let evaluations = pairs
-        .map(|(index, (student, teacher))| Evaluation {
-            iteration: ((index + 1) * config.evaluate_every).min(config.iterations),
-            student,
-            teacher,
-        })
-        .collect();
+    if let Some(error) = evaluations.error() {
+        return Err(error.into());
+    }
+    let evaluations = evaluations.so_far(every);
+    if evaluations.len() < epochs {
+        return Err(TrainError::Stopped { iteration: monitor.done() });
+    }
+    if let Some(checkpoints) = checkpoints {
+        checkpoints.prune(Evaluation::best(&evaluations).map(|best| best.iteration))?;
+    }
+    let (log, warnings) = match logs {
+        Some(logs) => (Some(logs.scalars), logs.warnings.warnings().to_vec()),
+        None => (None, Vec::new()),
+    };
     Ok(TrainOutcome {
         student: result.model.student.valid(),
         teacher: result.model.teacher.valid(),
         evaluations,
         log,
-        seconds: started.elapsed().as_secs_f64(),
+        warnings,
+        seconds: start.seconds + started.elapsed().as_secs_f64(),
     })
+}
+
+/// Where a run starts: at its first step, or at a checkpoint.
+#[derive(Default)]
+struct Start {
+    iteration: usize,
+    evaluations: Vec<Evaluation>,
+    seconds: f64,
+    weights: Option<Weights>,
+    optimizer: Option<OptimizerRecord>,
+    /// Checkpoints that were passed over.
+    damaged: Vec<CheckpointError>,
+}
+
+impl Start {
+    fn of(restored: Option<Restored>) -> Self {
+        let Some(Restored { path, state, damaged }) = restored else { return Self::default() };
+        let State { progress, student, teacher, optimizer, .. } = state;
+        let unfit = move |error: RecordError| {
+            CheckpointError::Unfit { path: path.clone(), reason: error.to_string() }.into()
+        };
+        Self {
+            iteration: progress.iteration,
+            evaluations: progress.evaluations.clone(),
+            seconds: progress.seconds,
+            weights: Some(Weights { progress, student, teacher, unfit: Box::new(unfit) }),
+            optimizer: Some(optimizer),
+            damaged,
+        }
+    }
 }
 
 /// Every scalar that a step of the run reports.

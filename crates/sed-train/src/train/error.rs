@@ -3,7 +3,7 @@ use std::{fmt::Display, sync::Arc};
 use sed_core::InvalidOption;
 use thiserror::Error;
 
-use crate::{eval::EvalError, report::ReportError};
+use crate::{checkpoint::CheckpointError, eval::EvalError, report::ReportError};
 
 /// Why a training did not start or did not finish.
 #[derive(Debug, Error)]
@@ -21,13 +21,16 @@ pub enum TrainError {
     /// A weight or an option of the unsupervised losses outside its range.
     #[error("objective: {0}")]
     Objective(#[from] InvalidOption),
-    /// A loss or a gradient that is not finite. No weight was changed by it.
+    /// So many steps in a row whose loss or gradient is not finite; no weight was changed by them.
     #[error(
-        "iteration {iteration}: {term} is {value}; labeled images {labeled:?}, unlabeled images {unlabeled:?}"
+        "iteration {iteration}: {term} is {value}, as the {steps} steps up to here; labeled images {labeled:?}, \
+         unlabeled images {unlabeled:?}"
     )]
     NonFinite {
         /// The iteration, from 0.
         iteration: usize,
+        /// The steps in a row.
+        steps: usize,
         /// The first loss term, or `gradient_norm`, that is not finite.
         term: String,
         /// Its value.
@@ -43,6 +46,31 @@ pub enum TrainError {
     /// A file of the run folder could not be written.
     #[error(transparent)]
     Report(#[from] ReportError),
+    /// A stop was asked for; the run can be resumed.
+    #[error("stopped after {iteration} steps")]
+    Stopped {
+        /// Steps taken.
+        iteration: usize,
+    },
+    /// The loader's epochs are not those of the evaluations.
+    #[error(
+        "the loader's epochs have {loader} batches, but every {evaluate_every} steps there is an evaluation"
+    )]
+    Epochs {
+        /// Batches of an epoch.
+        loader: usize,
+        /// `evaluate_every`.
+        evaluate_every: usize,
+    },
+    /// Checkpoints: written, read, or not those of this run.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The metrics of a step never arrived at the log, so no checkpoint can be made.
+    #[error("the metrics of iteration {iteration} were lost: the thread that writes them has ended")]
+    MetricsLost {
+        /// The step.
+        iteration: usize,
+    },
     /// Burn's training engine stopped: an image that cannot be read, a metric that failed.
     #[error("{0}")]
     Engine(Arc<burn::train::TrainingError>),

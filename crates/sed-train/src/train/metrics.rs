@@ -17,8 +17,16 @@ use burn::{
     },
 };
 
-use super::step::StepOutput;
-use crate::eval::{CocoSummary, DetectionEvaluator, EvalError, GroundTruth, ImageDetections};
+use super::{
+    Evaluation,
+    monitor::Monitor,
+    silence::collapse_or_flood,
+    step::{Failure, StepOutput},
+};
+use crate::{
+    eval::{CocoSummary, DetectionEvaluator, EvalError, GroundTruth, ImageDetections},
+    report::Moment,
+};
 
 /// The name under which the learning rate is logged.
 pub(super) const LEARNING_RATE: &str = "learning_rate";
@@ -145,12 +153,58 @@ impl Model {
     }
 }
 
+/// The evaluations of a run, of both models.
+#[derive(Clone)]
+pub(super) struct Evaluations {
+    pub(super) student: SharedEvaluation,
+    pub(super) teacher: SharedEvaluation,
+}
+
+impl Evaluations {
+    /// Those of a run that had `results` when it was stopped, or none.
+    pub(super) fn new(plan: EvaluationPlan, results: &[Evaluation]) -> Self {
+        let student = results.iter().map(|evaluation| evaluation.student.clone()).collect();
+        let teacher = results.iter().map(|evaluation| evaluation.teacher.clone()).collect();
+        Self {
+            student: SharedEvaluation::new(Model::Student, plan.clone(), student),
+            teacher: SharedEvaluation::new(Model::Teacher, plan, teacher),
+        }
+    }
+
+    /// Those so far, in order, where one follows every `every` steps.
+    pub(super) fn so_far(&self, every: usize) -> Vec<Evaluation> {
+        let (student, teacher) = (self.student.state(), self.teacher.state());
+        let pairs = student.results.iter().zip(&teacher.results).enumerate();
+        let evaluation = |(index, (student, teacher)): (usize, (&CocoSummary, &CocoSummary))| Evaluation {
+            iteration: (index + 1) * every,
+            student: student.clone(),
+            teacher: teacher.clone(),
+        };
+        pairs.map(evaluation).collect()
+    }
+
+    /// The error that ended an evaluation.
+    pub(super) fn error(&self) -> Option<EvalError> {
+        self.student.state().error.take().or_else(|| self.teacher.state().error.take())
+    }
+}
+
+/// What each evaluation of a run needs.
+#[derive(Clone)]
+pub(super) struct EvaluationPlan {
+    pub(super) truth: Arc<GroundTruth>,
+    pub(super) evaluator: Arc<dyn DetectionEvaluator>,
+    pub(super) monitor: Monitor,
+    pub(super) failure: Failure,
+    /// Before so many steps a model that finds nothing is no news.
+    pub(super) burn_in: usize,
+}
+
 /// The detections of one evaluation and its result, shared by the metrics of one model.
 #[derive(Clone)]
 pub(super) struct SharedEvaluation {
     pub(super) model: Model,
-    truth: Arc<GroundTruth>,
-    evaluator: Arc<dyn DetectionEvaluator>,
+    plan: EvaluationPlan,
     state: Arc<Mutex<EvaluationState>>,
 }
 
@@ -162,8 +216,9 @@ struct EvaluationState {
 }
 
 impl SharedEvaluation {
-    pub(super) fn new(model: Model, truth: Arc<GroundTruth>, evaluator: Arc<dyn DetectionEvaluator>) -> Self {
-        Self { model, truth, evaluator, state: Arc::default() }
+    fn new(model: Model, plan: EvaluationPlan, results: Vec<CocoSummary>) -> Self {
+        let state = EvaluationState { results, ..EvaluationState::default() };
+        Self { model, plan, state: Arc::new(Mutex::new(state)) }
     }
 
     fn state(&self) -> MutexGuard<'_, EvaluationState> {
@@ -180,19 +235,20 @@ impl SharedEvaluation {
         CocoSummary::NAMES.into_iter().enumerate().map(metric).collect()
     }
 
-    /// The results of all evaluations so far, in order, or the error that ended them.
-    pub(super) fn finish(&self) -> Result<Vec<CocoSummary>, EvalError> {
-        let mut state = self.state();
-        match state.error.take() {
-            Some(error) => Err(error),
-            None => Ok(std::mem::take(&mut state.results)),
-        }
-    }
-
     fn evaluate(&self) {
         let mut state = self.state();
         let detections = std::mem::take(&mut state.detections);
-        match self.evaluator.evaluate(&self.truth, &detections) {
+        if self.plan.failure.interrupter().should_stop() {
+            // Not all images were looked at.
+            return;
+        }
+        let (objects, done) = (self.plan.truth.boxes.len(), self.plan.monitor.done());
+        if done > self.plan.burn_in
+            && let Some(reason) = collapse_or_flood(&detections, objects)
+        {
+            self.plan.monitor.warn(done, Moment::Evaluation, &format!("{}: {reason}", self.model.name()));
+        }
+        match self.plan.evaluator.evaluate(&self.plan.truth, &detections) {
             Ok(summary) => state.results.push(summary),
             Err(error) => {
                 state.error.get_or_insert(error);

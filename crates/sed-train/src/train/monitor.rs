@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     io::IsTerminal,
-    sync::{Arc, LazyLock, Mutex, MutexGuard},
+    sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard},
     time::{Duration, Instant},
 };
 
@@ -20,8 +20,11 @@ use burn::train::{
 };
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::step::Failure;
-use crate::report::ScalarLog;
+use super::{TrainError, step::Failure};
+use crate::report::{Moment, ReportError, ScalarLog, Warning, WarningLog};
+
+/// How long a checkpoint waits for rows that are on their way to the log.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The bars of all runs of the program, each on its own line.
 static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
@@ -33,15 +36,33 @@ pub(super) type Row = BTreeMap<String, f64>;
 #[derive(Clone)]
 pub(super) struct Monitor {
     state: Arc<Mutex<State>>,
+    changed: Arc<Condvar>,
+}
+
+impl core::fmt::Debug for Monitor {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Monitor")
+    }
+}
+
+/// The files of a run with a folder.
+pub(super) struct Logs {
+    pub scalars: ScalarLog,
+    pub warnings: WarningLog,
 }
 
 struct State {
     names: HashMap<MetricId, String>,
-    log: Option<ScalarLog>,
+    logs: Option<Logs>,
     failure: Failure,
     label: String,
     total: usize,
+    /// Steps whose row was written.
     done: usize,
+    /// Those of them before this process took the run up.
+    done_before: usize,
+    /// Evaluations whose row was written.
+    evaluations: usize,
     started: Instant,
     last_line: Option<Instant>,
     bar: ProgressBar,
@@ -49,8 +70,15 @@ struct State {
 }
 
 impl Monitor {
-    /// A monitor of a run of `total` iterations; the log is absent for a run without a folder.
-    pub(super) fn new(label: &str, total: usize, log: Option<ScalarLog>, failure: Failure) -> Self {
+    /// A monitor of a run of `total` iterations, of which `done` are, with so many `evaluations`; the logs are absent for
+    /// a run without a folder.
+    pub(super) fn new(
+        label: &str,
+        total: usize,
+        (done, evaluations): (usize, usize),
+        logs: Option<Logs>,
+        failure: Failure,
+    ) -> Self {
         let plain = !std::io::stderr().is_terminal();
         let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::hidden());
         let bar = if plain { bar } else { BARS.add(bar) };
@@ -59,27 +87,72 @@ impl Monitor {
             bar.set_style(style.progress_chars("=> "));
         }
         bar.set_prefix(label.to_string());
+        bar.set_position(done as u64);
+        bar.reset_eta();
         let state = State {
             names: HashMap::new(),
-            log,
+            logs,
             failure,
             label: label.to_string(),
             total,
-            done: 0,
+            done,
+            done_before: done,
+            evaluations,
             started: Instant::now(),
             last_line: None,
             bar,
             plain,
         };
-        Self { state: Arc::new(Mutex::new(state)) }
+        Self { state: Arc::new(Mutex::new(state)), changed: Arc::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
+
+    /// Waits until the rows of so many steps and evaluations are written, and brings them to the disk.
+    pub(super) fn wait_for(&self, steps: usize, evaluations: usize) -> Result<(), TrainError> {
+        let missing = |state: &mut State| state.done < steps || state.evaluations < evaluations;
+        let waited = self.changed.wait_timeout_while(self.state(), PATIENCE, missing);
+        let (state, timeout) = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
+        if timeout.timed_out() {
+            return Err(TrainError::MetricsLost { iteration: steps });
+        }
+        match &state.logs {
+            Some(logs) => Ok(logs.scalars.sync()?),
+            None => Ok(()),
+        }
+    }
+
+    /// Shows a warning and keeps it.
+    pub(super) fn warn(&self, iteration: usize, moment: Moment, message: &str) {
+        let mut state = self.state();
+        let line = format!("{} {iteration}/{}  warning: {message}", state.label, state.total);
+        state.print(&line);
+        let warning = Warning { iteration: iteration as u64, moment, message: message.to_owned() };
+        let written = state.logs.as_mut().map(|logs| logs.warnings.append(warning));
+        if let Some(Err(error)) = written {
+            state.log_failed(error);
+        }
+    }
+
+    /// Steps whose row was written.
+    pub(super) fn done(&self) -> usize {
+        self.state().done
+    }
 }
 
 impl State {
+    fn print(&self, line: &str) {
+        if self.plain { eprintln!("{line}") } else { self.bar.println(line) }
+    }
+
+    /// Once is enough: the engine stops after the current step.
+    fn log_failed(&mut self, error: ReportError) {
+        self.logs = None;
+        self.failure.raise(error.into());
+    }
+
     fn row(&self, update: &MetricsUpdate, take: fn(&NumericEntry) -> bool) -> Row {
         let value = |numeric: &burn::train::metric::store::NumericMetricUpdate| {
             let name = self.names.get(&numeric.entry.metric_id)?;
@@ -90,12 +163,9 @@ impl State {
     }
 
     fn write(&mut self, row: &Row) {
-        if let Some(log) = &mut self.log
-            && let Err(error) = log.append(self.done as u64, row)
-        {
-            // Once is enough: the engine stops after the current step.
-            self.log = None;
-            self.failure.raise(error.into());
+        let written = self.logs.as_mut().map(|logs| logs.scalars.append(self.done as u64, row));
+        if let Some(Err(error)) = written {
+            self.log_failed(error);
         }
     }
 
@@ -108,22 +178,25 @@ impl State {
         let due = self.last_line.is_none_or(|last| last.elapsed() > Duration::from_secs(10));
         if self.plain && (due || self.done == self.total) {
             let elapsed = self.started.elapsed().as_secs_f64();
-            let left = elapsed / self.done as f64 * (self.total - self.done) as f64;
+            let made = (self.done - self.done_before) as f64;
+            let left = elapsed / made * (self.total - self.done) as f64;
             eprintln!(
                 "{} {}/{}  {:.1} it/s  ETA {left:.0} s  {message}",
                 self.label,
                 self.done,
                 self.total,
-                self.done as f64 / elapsed
+                made / elapsed
             );
             self.last_line = Some(Instant::now());
         }
     }
 
     fn valid_row(&mut self, row: Row) {
-        if row.is_empty() {
+        // An evaluation that a stop cut short has no numbers.
+        if row.is_empty() || self.failure.interrupter().should_stop() {
             return;
         }
+        self.evaluations += 1;
         self.write(&row);
         let number = |name: &str| row.get(name).map_or(f64::NAN, |value| 100.0 * value);
         let line = format!(
@@ -136,7 +209,7 @@ impl State {
             number("teacher/AP"),
             number("teacher/AP50"),
         );
-        if self.plain { eprintln!("{line}") } else { self.bar.println(line) }
+        self.print(&line);
     }
 }
 
@@ -166,6 +239,7 @@ impl MetricLogger for Monitor {
             }
             Split::Test(_) => {}
         }
+        self.changed.notify_all();
     }
 
     fn read_numeric(
@@ -224,10 +298,10 @@ impl MetricsRenderer for Silent {
 }
 
 impl Monitor {
-    /// Ends the display and gives the log back.
-    pub(super) fn finish(&self) -> Option<ScalarLog> {
+    /// Ends the display and gives the logs back.
+    pub(super) fn finish(&self) -> Option<Logs> {
         let mut state = self.state();
         state.bar.finish_and_clear();
-        state.log.take()
+        state.logs.take()
     }
 }

@@ -121,6 +121,12 @@ impl WarmupMultiStep {
     pub fn new(config: ScheduleConfig, total: usize) -> Self {
         Self { config, total, next: 0 }
     }
+
+    /// The same schedule after so many iterations.
+    #[must_use]
+    pub fn after(self, iterations: usize) -> Self {
+        Self { next: iterations, ..self }
+    }
 }
 
 impl LrScheduler for WarmupMultiStep {
@@ -171,8 +177,10 @@ mod tests {
         });
         let mut resumed = WarmupMultiStep::new(config(), 16);
         resumed.load_record(scheduler.to_record());
+        let mut other = WarmupMultiStep::new(config(), 16).after(6);
         for _ in 6..16 {
-            assert_eq!(scheduler.step(), resumed.step());
+            let rate = scheduler.step();
+            assert_eq!((rate, rate), (resumed.step(), other.step()));
         }
     }
 

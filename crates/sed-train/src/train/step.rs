@@ -9,19 +9,37 @@ use burn::{
     lr_scheduler::module_lr_scheduler::ModuleLearningRate,
     module::Module,
     optim::{GradientsParams, ModuleOptimizer},
+    store::{ModuleRecord, RecordError},
     tensor::{Device, ExecutionError, Tensor},
     train::{InferenceStep, Interrupter, ItemLazy, TrainOutput, TrainStep},
 };
 use sed_core::{Detections, Detector, objective::total_loss};
 
 use super::{
-    TrainConfig, TrainError, checkpointing::checkpointed, clip_global_norm, metrics::EvaluatedBatch,
-    unsupervised::Unsupervised, update_teacher,
+    Stop, TrainConfig, TrainError,
+    checkpointing::checkpointed,
+    clip_global_norm,
+    metrics::{EvaluatedBatch, LEARNING_RATE},
+    monitor::Monitor,
+    saver::Saver,
+    silence::{SILENT_STEPS, silence},
+    unsupervised::{StageTerms, Unsupervised},
+    update_teacher,
 };
 use crate::{
+    checkpoint::Progress,
     data::{EvalBatch, TrainBatch},
     eval::ImageDetections,
+    report::Moment,
 };
+
+/// The weights of a checkpoint, and what to say where they do not fit.
+pub(super) struct Weights {
+    pub progress: Progress,
+    pub student: ModuleRecord,
+    pub teacher: ModuleRecord,
+    pub unfit: Box<dyn Fn(RecordError) -> TrainError>,
+}
 
 /// A student and its teacher.
 ///
@@ -33,20 +51,49 @@ pub struct SemiSupervised<D: Detector> {
     pub student: D,
     /// Its moving average, without gradients and in inference mode.
     pub teacher: D,
-    /// The number of optimizer steps taken.
+    /// The number of batches used.
     #[module(skip)]
     iteration: usize,
+    /// Steps that were skipped one after another, up to the last.
+    #[module(skip)]
+    skipped_steps: usize,
+    /// Steps one after another, up to the last, from which nothing was learned of the unlabeled images.
+    #[module(skip)]
+    silent_steps: usize,
     #[module(skip)]
     plan: Arc<Plan>,
+}
+
+/// What connects a step with the run around it; nothing of it for a step on its own.
+#[derive(Debug, Default)]
+pub(super) struct Surroundings {
+    pub stop: Stop,
+    pub failure: Failure,
+    /// Absent for a run without a folder.
+    pub saver: Option<Saver>,
+    pub monitor: Option<Monitor>,
 }
 
 /// What all steps of a run share.
 #[derive(Debug)]
 struct Plan {
+    around: Surroundings,
     config: TrainConfig,
     unsupervised: Unsupervised,
-    failure: Failure,
+    /// What the last step saw, for the part of it that comes after the gradients.
+    last: Mutex<Option<LastStep>>,
 }
+
+/// What a step leaves for `optimize`.
+#[derive(Debug)]
+struct LastStep {
+    scalars: Arc<BTreeMap<String, f64>>,
+    /// Why nothing was learned of its unlabeled images.
+    silence: Option<&'static str>,
+}
+
+/// Steps in a row with losses or gradients that are not finite, after which a run is given up.
+const MAX_SKIPPED: usize = 5;
 
 /// The way out of a step for an error: Burn's step returns no `Result`.
 #[derive(Clone, Default)]
@@ -73,6 +120,16 @@ impl Failure {
         first.get_or_insert(error);
     }
 
+    /// Stops the engine after the current step, without an error.
+    pub(super) fn stop(&self) {
+        self.interrupter.stop(Some("a stop was asked for"));
+    }
+
+    /// Whether there is an error.
+    pub(super) fn is_raised(&self) -> bool {
+        self.first.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).is_some()
+    }
+
     pub(super) fn take(&self) -> Option<TrainError> {
         self.first.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take()
     }
@@ -85,28 +142,53 @@ impl<D: Detector> SemiSupervised<D> {
     ///
     /// If the configuration is not valid.
     pub fn new(detector: D, config: &TrainConfig) -> Result<Self, TrainError> {
-        Self::with_failure(detector, config, Failure::default())
+        Self::within(detector, config, Surroundings::default(), None)
     }
 
-    pub(super) fn with_failure(
+    /// As [`new`](Self::new), or as it was when a checkpoint was taken.
+    pub(super) fn within(
         detector: D,
         config: &TrainConfig,
-        failure: Failure,
+        around: Surroundings,
+        weights: Option<Weights>,
     ) -> Result<Self, TrainError> {
         config.validate()?;
         let mut student = detector.train();
-        let teacher = student.valid();
+        let mut teacher = student.valid();
+        let (mut iteration, mut skipped_steps, mut silent_steps) = (0, 0, 0);
+        if let Some(Weights { progress, student: ours, teacher: theirs, unfit }) = weights {
+            student = student.try_load_record(ours).map_err(&unfit)?;
+            teacher = teacher.try_load_record(theirs).map_err(&unfit)?;
+            // A run that was given up gets another chance.
+            skipped_steps = if progress.skipped_steps < MAX_SKIPPED { progress.skipped_steps } else { 0 };
+            (iteration, silent_steps) = (progress.iteration, progress.silent_steps);
+        }
         if config.gradient_checkpointing {
             student = checkpointed(student);
         }
         let unsupervised = Unsupervised::new(config)?;
-        let plan = Arc::new(Plan { config: config.clone(), unsupervised, failure });
-        Ok(Self { student, teacher, iteration: 0, plan })
+        let plan = Arc::new(Plan { around, config: config.clone(), unsupervised, last: Mutex::default() });
+        Ok(Self { student, teacher, iteration, skipped_steps, silent_steps, plan })
     }
 
-    /// The number of optimizer steps taken.
+    /// The number of batches used: steps of the optimizer, and steps that were skipped.
     pub fn iteration(&self) -> usize {
         self.iteration
+    }
+
+    /// Steps that were skipped one after another, up to the last, as a loss or the gradient was not finite.
+    pub fn skipped_steps(&self) -> usize {
+        self.skipped_steps
+    }
+
+    pub(super) fn silent_steps(&self) -> usize {
+        self.silent_steps
+    }
+
+    fn warn(&self, message: &str) {
+        if let Some(monitor) = &self.plan.around.monitor {
+            monitor.warn(self.iteration, Moment::Step, message);
+        }
     }
 
     /// The student's device, with autodiff and without.
@@ -152,6 +234,10 @@ impl<D: Detector> TrainStep for SemiSupervised<D> {
         let on_unlabeled = unsupervised.iter().map(|stage| stage.total());
         let total = total_loss(&supervised, on_unlabeled, n_unlabeled, batch.targets.len());
 
+        let of_stage = |stage: &StageTerms| -> Vec<String> {
+            stage.terms.iter().map(|(name, _)| format!("{}/{name}", stage.stage)).collect()
+        };
+        let unsupervised_names: Vec<String> = unsupervised.iter().flat_map(of_stage).collect();
         let mut names = vec!["loss".to_string()];
         let mut terms = vec![total.clone().detach()];
         let mut record = |name: String, term: &Tensor<1>| {
@@ -182,18 +268,22 @@ impl<D: Detector> TrainStep for SemiSupervised<D> {
         let grads = match bad {
             None => grads,
             Some((term, value)) => {
-                plan.failure.raise(TrainError::NonFinite {
-                    iteration: self.iteration,
-                    term: term.to_string(),
-                    value,
-                    labeled: batch.labeled_ids.clone(),
-                    unlabeled: batch.unlabeled.map(|views| views.keys).unwrap_or_default(),
-                });
+                self.skip(term, value, &batch);
                 // Without gradients `optimize` leaves every weight as it is.
                 GradientsParams::new()
             }
         };
-        TrainOutput { grads, item: StepOutput { scalars: Arc::new(scalars) } }
+        let scalars = Arc::new(scalars);
+        let silence = if unsupervised.is_empty() {
+            None
+        } else {
+            let ours = |name: &str| unsupervised_names.iter().any(|own| own == name);
+            let terms: Vec<f64> = scalars.iter().filter(|(name, _)| ours(name)).map(|(_, v)| *v).collect();
+            silence(&terms, &scalars)
+        };
+        let last = LastStep { scalars: scalars.clone(), silence };
+        *plan.last.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(last);
+        TrainOutput { grads, item: StepOutput { scalars } }
     }
 
     fn optimize(
@@ -202,12 +292,79 @@ impl<D: Detector> TrainStep for SemiSupervised<D> {
         rate: ModuleLearningRate,
         grads: GradientsParams,
     ) -> Self {
-        if grads.is_empty() {
-            return self;
-        }
-        self.student = optimizer.step(rate, self.student, grads);
         self.iteration += 1;
-        self.follow()
+        let base_rate = rate.base();
+        if grads.is_empty() {
+            self.skipped_steps += 1;
+        } else {
+            self.skipped_steps = 0;
+            self.student = optimizer.step(rate, self.student, grads);
+            self = self.follow();
+        }
+        let last = self.plan.last.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        if let Some(last) = last {
+            self = self.listen(last.silence);
+            self.save_if_due(optimizer, &last.scalars, base_rate);
+        }
+        self
+    }
+}
+
+impl<D: Detector> SemiSupervised<D> {
+    /// Tells why the step of this batch is skipped, and gives the run up after too many.
+    fn skip(&self, term: &str, value: f64, batch: &TrainBatch) {
+        let labeled = batch.labeled_ids.clone();
+        let unlabeled = batch.unlabeled.as_ref().map(|views| views.keys.clone()).unwrap_or_default();
+        let steps = self.skipped_steps + 1;
+        if let Some(monitor) = &self.plan.around.monitor {
+            let message = format!(
+                "{term} is {value}: the step is skipped, no weight changes; labeled images {labeled:?}, unlabeled \
+                 images {unlabeled:?}"
+            );
+            monitor.warn(self.iteration + 1, Moment::Step, &message);
+        }
+        if steps >= MAX_SKIPPED {
+            self.plan.around.failure.raise(TrainError::NonFinite {
+                iteration: self.iteration,
+                steps,
+                term: term.to_string(),
+                value,
+                labeled,
+                unlabeled,
+            });
+        }
+    }
+
+    /// Counts silent steps, and warns of many.
+    fn listen(mut self, silence: Option<&'static str>) -> Self {
+        match silence {
+            None => self.silent_steps = 0,
+            Some(reason) => {
+                self.silent_steps += 1;
+                if self.silent_steps == SILENT_STEPS {
+                    self.warn(&format!("for {SILENT_STEPS} steps {reason}"));
+                }
+            }
+        }
+        self
+    }
+
+    fn save_if_due(&self, optimizer: &ModuleOptimizer, scalars: &BTreeMap<String, f64>, rate: f64) {
+        let plan = &self.plan;
+        let stops = plan.around.stop.is_requested();
+        if let Some(saver) = &plan.around.saver
+            && (stops || plan.around.failure.is_raised() || saver.is_due(self.iteration))
+        {
+            let mut row = scalars.clone();
+            row.remove("iteration");
+            row.insert(LEARNING_RATE.into(), rate);
+            if let Err(error) = saver.save(self, optimizer, row) {
+                plan.around.failure.raise(error);
+            }
+        }
+        if stops {
+            plan.around.failure.stop();
+        }
     }
 }
 
@@ -236,6 +393,11 @@ impl<D: Detector> InferenceStep for SemiSupervised<D> {
     type Output = EvaluatedBatch;
 
     fn step(&self, batch: EvalBatch) -> EvaluatedBatch {
+        if self.plan.around.stop.is_requested() {
+            // The checkpoint before this evaluation is where the run goes on; nothing of it is kept.
+            self.plan.around.failure.stop();
+            return EvaluatedBatch { student: Arc::default(), teacher: Arc::default() };
+        }
         let images = batch.images.to_batch(&self.devices().1);
         let original = |found: Vec<Detections>| -> Vec<ImageDetections> {
             let image = |(index, found): (usize, &Detections)| ImageDetections {

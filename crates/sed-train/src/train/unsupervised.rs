@@ -14,7 +14,7 @@ const TEACHER_FOREGROUND: &str = "teacher_foreground";
 /// Terms of pseudo-labels; those on the half-size view follow with `_half`.
 const PSEUDO_TERMS: [&str; 4] = ["pseudo_class", "pseudo_box", "pseudo_class_half", "pseudo_box_half"];
 /// Pseudo-labels an image.
-const PSEUDO_OBJECTS: &str = "pseudo_objects";
+pub(super) const PSEUDO_OBJECTS: &str = "pseudo_objects";
 /// Two terms and the teacher's summed score on the selected anchors.
 const DENSE: [&str; 3] = ["dense_class", "dense_box", "dense_score"];
 /// Two terms and the number of anchors that are compared.

@@ -1,0 +1,266 @@
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::Write,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+};
+
+use burn::{
+    optim::OptimizerRecord,
+    store::{ModuleRecord, RecordError},
+    tensor::Bytes,
+};
+use toml::Table;
+
+use super::{
+    CheckpointError, Progress,
+    manifest::{FileEntry, Manifest},
+};
+use crate::train::Evaluation;
+
+/// The newest checkpoints that are kept, beside the best.
+const KEPT: usize = 3;
+const STUDENT: &str = "student.bpk";
+const TEACHER: &str = "teacher.bpk";
+const OPTIMIZER: &str = "optimizer.bpk";
+const MANIFEST: &str = "manifest.toml";
+/// What a folder's name starts with while it is written.
+const UNFINISHED: &str = ".unfinished-";
+
+/// Everything that a checkpoint holds.
+pub struct State {
+    /// How far the run has come.
+    pub progress: Progress,
+    /// What must be the same when the run goes on.
+    pub identity: Table,
+    /// The student's weights.
+    pub student: ModuleRecord,
+    /// The teacher's weights.
+    pub teacher: ModuleRecord,
+    /// The optimizer's moments.
+    pub optimizer: OptimizerRecord,
+}
+
+/// A checkpoint that was read.
+pub struct Restored {
+    /// Its folder.
+    pub path: PathBuf,
+    /// Its content.
+    pub state: State,
+    /// What is wrong with newer ones, which were passed over.
+    pub damaged: Vec<CheckpointError>,
+}
+
+/// The checkpoints of one run: the newest three, and the best.
+#[derive(Debug, Clone)]
+pub struct CheckpointFolder {
+    path: PathBuf,
+}
+
+impl CheckpointFolder {
+    /// The folder `checkpoints` of a run folder; it is made with the first checkpoint.
+    pub fn of_run(run: &Path) -> Self {
+        Self { path: run.join("checkpoints") }
+    }
+
+    /// The iterations of the checkpoints that are there, whole or not, ascending.
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses.
+    pub fn iterations(&self) -> Result<Vec<usize>, CheckpointError> {
+        let mut iterations = Vec::new();
+        for name in self.names()? {
+            iterations.extend(name.parse::<usize>().ok());
+        }
+        iterations.sort_unstable();
+        Ok(iterations)
+    }
+
+    /// Removes what a process left that was killed while it wrote. Only for the holder of the run's lock.
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses.
+    pub fn remove_unfinished(&self) -> Result<(), CheckpointError> {
+        for name in self.names()?.iter().filter(|name| name.starts_with(UNFINISHED)) {
+            let path = self.path.join(name);
+            fs::remove_dir_all(&path).map_err(CheckpointError::io(&path))?;
+        }
+        Ok(())
+    }
+
+    /// Writes a checkpoint, and then removes those that are neither among the newest three nor the best by the evaluations so
+    /// far.
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses, as when the disk is full; the checkpoints that were there are then as before.
+    pub fn save(&self, state: State) -> Result<PathBuf, CheckpointError> {
+        let State { progress, identity, student, teacher, optimizer } = state;
+        let (iteration, best) =
+            (progress.iteration, Evaluation::best(&progress.evaluations).map(|best| best.iteration));
+        let unfinished = self.path.join(format!("{UNFINISHED}{iteration:09}"));
+        let path = self.checkpoint(iteration);
+        let write = || -> Result<(), CheckpointError> {
+            remove_if_there(&unfinished)?;
+            fs::create_dir_all(&unfinished).map_err(CheckpointError::io(&unfinished))?;
+            let mut files = BTreeMap::new();
+            let records = [
+                (STUDENT, student.into_bytes()),
+                (TEACHER, teacher.into_bytes()),
+                (OPTIMIZER, optimizer.into_bytes()),
+            ];
+            for (name, content) in records {
+                let file = unfinished.join(name);
+                let encode = |error: RecordError| CheckpointError::Encode {
+                    path: file.clone(),
+                    reason: error.to_string(),
+                };
+                let content = content.map_err(encode)?;
+                write_synced(&file, &content)?;
+                files.insert(name.to_owned(), FileEntry::of(&content));
+            }
+            let file = unfinished.join(MANIFEST);
+            let text = Manifest::new(progress, identity, files).encode();
+            let text = text
+                .map_err(|error| CheckpointError::Encode { path: file.clone(), reason: error.to_string() })?;
+            write_synced(&file, text.as_bytes())?;
+            sync_folder(&unfinished)?;
+            // Only a checkpoint that was found damaged, or that a run passed over, stands in the way.
+            remove_if_there(&path)?;
+            fs::rename(&unfinished, &path).map_err(CheckpointError::io(&path))?;
+            sync_folder(&self.path)
+        };
+        let written = write();
+        if written.is_err() {
+            // The first error is the one to report.
+            let _ = fs::remove_dir_all(&unfinished);
+        }
+        written?;
+        self.prune(best)?;
+        Ok(path)
+    }
+
+    /// Removes all checkpoints but the newest three and that of iteration `best`.
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses.
+    pub fn prune(&self, best: Option<usize>) -> Result<(), CheckpointError> {
+        let iterations = self.iterations()?;
+        let old = &iterations[..iterations.len().saturating_sub(KEPT)];
+        old.iter()
+            .filter(|&&old| Some(old) != best)
+            .try_for_each(|&old| remove_if_there(&self.checkpoint(old)))
+    }
+
+    /// The newest whole checkpoint; `None` if there is none at all.
+    ///
+    /// # Errors
+    ///
+    /// If there are some and none is whole, or the system refuses.
+    pub fn newest(&self) -> Result<Option<Restored>, CheckpointError> {
+        let mut damaged = Vec::new();
+        for iteration in self.iterations()?.into_iter().rev() {
+            let path = self.checkpoint(iteration);
+            match read(&path) {
+                Ok(state) => return Ok(Some(Restored { path, state, damaged })),
+                Err(error) => damaged.push(error),
+            }
+        }
+        match damaged.into_iter().next() {
+            None => Ok(None),
+            Some(newest) => {
+                Err(CheckpointError::NoneWhole { folder: self.path.clone(), newest: newest.into() })
+            }
+        }
+    }
+
+    fn checkpoint(&self, iteration: usize) -> PathBuf {
+        self.path.join(format!("{iteration:09}"))
+    }
+
+    fn names(&self) -> Result<Vec<String>, CheckpointError> {
+        if !self.path.exists() {
+            return Ok(Vec::new());
+        }
+        let entries = fs::read_dir(&self.path).map_err(CheckpointError::io(&self.path))?;
+        let name = |entry: std::io::Result<fs::DirEntry>| {
+            let entry = entry.map_err(CheckpointError::io(&self.path))?;
+            Ok(entry.file_name().to_string_lossy().into_owned())
+        };
+        entries.map(name).collect()
+    }
+}
+
+fn read(path: &Path) -> Result<State, CheckpointError> {
+    let file = path.join(MANIFEST);
+    let text = fs::read(&file).map_err(|error| CheckpointError::damaged(&file, error.to_string()))?;
+    let text = String::from_utf8(text).map_err(|_| CheckpointError::damaged(&file, "it is no text"))?;
+    let manifest = Manifest::decode(&text).map_err(|reason| CheckpointError::damaged(&file, reason))?;
+    let content = |name: &str| {
+        let file = path.join(name);
+        let damaged = |reason: String| CheckpointError::damaged(&file, reason);
+        let entry =
+            manifest.files.get(name).ok_or_else(|| damaged("the manifest does not list it".into()))?;
+        // The size is checked before the file is read into memory.
+        let size = fs::metadata(&file).map_err(|error| damaged(error.to_string()))?.len();
+        if size != entry.bytes {
+            return Err(damaged(format!("{size} bytes instead of {}", entry.bytes)));
+        }
+        let content = fs::read(&file).map_err(|error| damaged(error.to_string()))?;
+        if FileEntry::of(&content) != *entry {
+            return Err(damaged("its content does not match its SHA-256".into()));
+        }
+        Ok(Bytes::from_bytes_vec(content))
+    };
+    let student = parse(path, STUDENT, content(STUDENT)?, ModuleRecord::from_bytes)?;
+    let teacher = parse(path, TEACHER, content(TEACHER)?, ModuleRecord::from_bytes)?;
+    let optimizer = parse(path, OPTIMIZER, content(OPTIMIZER)?, OptimizerRecord::from_bytes)?;
+    Ok(State { progress: manifest.progress, identity: manifest.identity, student, teacher, optimizer })
+}
+
+/// A file whose sum is right is what somebody wrote, which may not have been this program: Burn's reader panics on some such.
+fn parse<T>(
+    path: &Path,
+    name: &str,
+    content: Bytes,
+    parse: impl FnOnce(Bytes) -> Result<T, RecordError>,
+) -> Result<T, CheckpointError> {
+    let reason = match catch_unwind(AssertUnwindSafe(|| parse(content))) {
+        Ok(Ok(record)) => return Ok(record),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "Burn cannot read it".into(),
+    };
+    Err(CheckpointError::damaged(path.join(name), reason))
+}
+
+fn write_synced(path: &Path, content: &[u8]) -> Result<(), CheckpointError> {
+    let write = || -> std::io::Result<()> {
+        let mut file = File::create_new(path)?;
+        file.write_all(content)?;
+        file.sync_all()
+    };
+    write().map_err(CheckpointError::io(path))
+}
+
+/// Brings the names in a folder to the disk; other systems than Unix have no such call.
+fn sync_folder(path: &Path) -> Result<(), CheckpointError> {
+    if cfg!(unix) {
+        File::open(path).and_then(|folder| folder.sync_all()).map_err(CheckpointError::io(path))?;
+    }
+    Ok(())
+}
+
+fn remove_if_there(path: &Path) -> Result<(), CheckpointError> {
+    if path.exists() {
+        fs::remove_dir_all(path).map_err(CheckpointError::io(path))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "folder_tests.rs"]
+mod tests;

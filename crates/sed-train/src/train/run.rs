@@ -1,0 +1,98 @@
+//! Where a run writes, and how it is stopped.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use toml::Table;
+
+/// A wish to stop, for all runs that share it: each ends after the step or validation batch that it is at, with a checkpoint.
+///
+/// ```
+/// use sed_train::train::Stop;
+///
+/// let stop = Stop::default();
+/// let shared = stop.clone();
+/// shared.request();
+/// assert!(stop.is_requested());
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Stop {
+    requested: Arc<AtomicBool>,
+}
+
+impl Stop {
+    /// A wish that is spoken by setting `flag`, as a handler of signals does.
+    pub fn by_flag(flag: Arc<AtomicBool>) -> Self {
+        Self { requested: flag }
+    }
+
+    /// Asks all runs that share this to stop.
+    pub fn request(&self) {
+        self.requested.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether a stop was asked for.
+    pub fn is_requested(&self) -> bool {
+        self.requested.load(Ordering::SeqCst)
+    }
+}
+
+/// What a run is called, where it writes, and whether it goes on with an earlier one.
+#[derive(Debug, Clone, Default)]
+pub struct Run {
+    pub(super) label: String,
+    pub(super) folder: Option<PathBuf>,
+    pub(super) resumes: bool,
+    pub(super) checkpoint_every: Option<usize>,
+    pub(super) identity: Table,
+    pub(super) stop: Stop,
+}
+
+impl Run {
+    /// A run that writes nothing; `label` names it in its progress line.
+    pub fn new(label: impl Into<String>) -> Self {
+        Self { label: label.into(), ..Self::default() }
+    }
+
+    /// Metrics, warnings and checkpoints go into `folder`; see [`ScalarLog`](crate::report::ScalarLog) and
+    /// [`checkpoint`](crate::checkpoint).
+    #[must_use]
+    pub fn in_folder(self, folder: &Path) -> Self {
+        Self { folder: Some(folder.to_owned()), ..self }
+    }
+
+    /// The run goes on from the newest whole checkpoint of its folder, or starts if there is none yet.
+    #[must_use]
+    pub fn resumed(self) -> Self {
+        Self { resumes: true, ..self }
+    }
+
+    /// A checkpoint every `steps` steps, beside those before each evaluation.
+    ///
+    /// # Panics
+    ///
+    /// If `steps` is 0.
+    #[must_use]
+    pub fn checkpoint_every(self, steps: usize) -> Self {
+        assert!(steps > 0, "checkpoint_every: 0 steps");
+        Self { checkpoint_every: Some(steps), ..self }
+    }
+
+    /// Settings and fingerprints of data that must be the same when the run goes on; the training's own configuration is
+    /// among them in any case, as `train`.
+    #[must_use]
+    pub fn with_identity(self, identity: Table) -> Self {
+        Self { identity, ..self }
+    }
+
+    /// The run ends early when `stop` asks for it.
+    #[must_use]
+    pub fn stopped_by(self, stop: Stop) -> Self {
+        Self { stop, ..self }
+    }
+}
