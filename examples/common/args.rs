@@ -13,11 +13,7 @@ use serde::{Deserialize, Serialize};
 /// `--device` where nothing is said.
 pub const DEFAULT_DEVICE: &str = "default";
 
-/// Trains a detector from few labeled and many unlabeled images.
-///
-/// Without arguments it draws its own dataset, trains on a few labels alone and by
-/// Scale-Equivalent Distillation, and compares the two. With `--train-annotations` it trains on
-/// your data.
+// Not a documentation comment, which would be shown by `--help` of every example: what the examples that train share.
 #[derive(Debug, Clone, Parser, Serialize, Deserialize)]
 #[command(version, max_term_width = 100)]
 pub struct Args {
@@ -102,7 +98,11 @@ pub struct Args {
     pub set: Vec<String>,
 }
 
-/// The command line of the examples that train one detector.
+/// Trains a detector from few labeled and many unlabeled images.
+///
+/// Without arguments it draws its own dataset, trains on a few labels alone and by
+/// Scale-Equivalent Distillation, and compares the two. With `--train-annotations` it trains on
+/// your data.
 #[derive(Debug, Clone, Parser)]
 #[command(version, max_term_width = 100)]
 pub struct TrainingArgs {

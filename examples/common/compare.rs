@@ -36,10 +36,11 @@ pub fn compare<M: Model>(
     let folder = if resumes {
         RunFolder::open(path)?
     } else {
-        let folder = RunFolder::create(path, &session.settings)?;
+        let folder = RunFolder::reserve(path)?;
         let (arguments, categories) = (args.for_the_record()?, dataset.categories.clone());
         RunFile { detector, methods: methods.clone(), arguments, categories }.write(&folder)?;
         dataset.write_manifest(&folder)?;
+        folder.begin(&session.settings)?;
         folder
     };
     println!("{}", dataset.describe());

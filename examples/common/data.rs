@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use sed::train::{
     data::{
         AugmentConfig, Category, CocoIndex, EvalLoader, EvalLoaderConfig, InvalidBoxes, LabeledSet,
-        LoaderConfig, SplitManifest, TrainLoader, UnlabeledSet,
+        LoaderConfig, SplitManifest, TrainLoader, UnlabeledSet, concerns,
         scenes::{self, SceneConfig},
     },
     eval::{CocoEvaluator, GroundTruth},
@@ -98,6 +98,11 @@ impl Dataset {
             ("validation", self.valid.fingerprint()),
         ];
         sums.map(|(part, sum)| (part.to_owned(), Value::String(sum))).into_iter().collect()
+    }
+
+    /// What may make a training on this data disappoint.
+    pub fn concerns(&self) -> Vec<String> {
+        concerns(&self.labeled, &self.unlabeled, &self.valid)
     }
 
     /// The number of classes.

@@ -39,6 +39,7 @@ pub struct Run<M: Model> {
     device: Device,
     identity: Table,
     checkpoint_every: Option<usize>,
+    concerns: Vec<String>,
 }
 
 impl<M: Model> Session<M> {
@@ -64,7 +65,9 @@ impl<M: Model> Session<M> {
         let data = self.dataset.loaders(&config, &self.settings.augment, &self.settings.loader, args.seed)?;
         let identity = self.identity(args)?;
         let checkpoint_every = args.checkpoint_every.map(|steps| steps as usize);
-        Ok(Run { detector, data, config, device: self.device.clone(), identity, checkpoint_every })
+        let concerns = self.dataset.concerns();
+        let device = self.device.clone();
+        Ok(Run { detector, data, config, device, identity, checkpoint_every, concerns })
     }
 
     /// What must be the same when a run goes on, beside the training's settings: all but how images are read.
@@ -89,7 +92,8 @@ impl<M: Model> Run<M> {
         resumes: bool,
         stop: Stop,
     ) -> Result<TrainOutcome<M::Detector>> {
-        let mut run = train::Run::new(label).in_folder(folder).with_identity(self.identity).stopped_by(stop);
+        let run = train::Run::new(label).in_folder(folder).with_identity(self.identity);
+        let mut run = run.stopped_by(stop).with_concerns(self.concerns);
         if resumes {
             run = run.resumed();
         }

@@ -22,6 +22,7 @@
 //! Each item says whether its formula is the paper's or this project's design.
 
 #![warn(missing_docs)]
+#![deny(unsafe_code)]
 
 pub mod detector;
 pub mod device;

@@ -8,6 +8,7 @@
 //! - [`layers`], [`ops`]: norms and towers; convolution, group norm and RoIAlign, with faster kernels for the flex backend.
 
 #![warn(missing_docs)]
+#![deny(unsafe_code)]
 
 pub mod anchors;
 pub mod backbone;

@@ -8,6 +8,7 @@
 //! - [`report`]: what a run leaves in its folder.
 
 #![warn(missing_docs)]
+#![deny(unsafe_code)]
 
 pub mod checkpoint;
 pub mod data;

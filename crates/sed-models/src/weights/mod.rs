@@ -216,7 +216,7 @@ fn converted(path: &Path, target: &StoredTensor, found: StoredTensor) -> Result<
 /// torchvision's names.
 ///
 /// The file is written aside and then renamed: at `path` there is either what was there before or
-/// the whole new file. torchvision's modules take it by `load_state_dict`; PyTorch fills in the
+/// the whole new file; the same weights give the same bytes. torchvision's modules take it by `load_state_dict`; PyTorch fills in the
 /// counters `num_batches_tracked`, which are not written.
 ///
 /// # Errors
@@ -227,6 +227,9 @@ pub fn save_safetensors<M: Module>(module: &M, path: &Path) -> Result<(), Weight
         .with_to_adapter(BurnToPyTorchAdapter)
         .skip_enum_variants(true)
         .overwrite(true)
+        // Burn's own entries come in the order of a hash map: one entry makes the same weights the same file.
+        .clear_metadata()
+        .metadata("format", "pt")
         .collect_from(module)
         .map_err(|error| WeightsError::Write { path: path.to_owned(), reason: error.to_string() })
 }

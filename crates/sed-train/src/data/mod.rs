@@ -16,6 +16,7 @@ pub(crate) mod json;
 pub mod split;
 
 mod augment;
+mod concerns;
 mod eval_loader;
 mod fingerprint;
 mod float_image;
@@ -37,6 +38,7 @@ pub use dataset::{Category, LabeledSample, LabeledSet, UnlabeledImage, Unlabeled
 pub use error::{BoxProblem, DataError};
 
 pub use augment::AugmentConfig;
+pub use concerns::concerns;
 pub use eval_loader::{EvalBatch, EvalImage, EvalLoader, EvalLoaderConfig};
 pub use float_image::FloatImage;
 pub use geometry::ViewGeometry;

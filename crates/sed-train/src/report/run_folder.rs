@@ -33,12 +33,33 @@ impl RunFolder {
     /// If the folder already holds a `config.toml`, the configuration has no TOML form, or the
     /// system refuses.
     pub fn create(path: impl Into<PathBuf>, config: &impl Serialize) -> Result<Self, ReportError> {
+        let folder = Self::reserve(path)?;
+        folder.begin(config)?;
+        Ok(folder)
+    }
+
+    /// The folder of a run that is yet to begin: files that the run needs are written into it first, so that with the
+    /// configuration, by [`begin`](Self::begin), all is there.
+    ///
+    /// # Errors
+    ///
+    /// If the folder already holds a `config.toml`.
+    pub fn reserve(path: impl Into<PathBuf>) -> Result<Self, ReportError> {
         let folder = Self { path: path.into() };
         if folder.file(CONFIG_FILE).exists() {
             return Err(ReportError::RunExists { path: folder.path, file: CONFIG_FILE });
         }
-        folder.write_toml(CONFIG_FILE, config)?;
         Ok(folder)
+    }
+
+    /// Writes the configuration, which makes the folder that of a run.
+    ///
+    /// # Errors
+    ///
+    /// If the configuration has no TOML form, or the system refuses.
+    pub fn begin(&self, config: &impl Serialize) -> Result<(), ReportError> {
+        self.write_toml(CONFIG_FILE, config)?;
+        Ok(())
     }
 
     /// The folder of a run that was created before.

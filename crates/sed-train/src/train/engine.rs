@@ -116,6 +116,9 @@ pub fn train<D: Detector>(
     for error in &start.damaged {
         monitor.warn(start.iteration, Moment::Start, &format!("passed over: {error}"));
     }
+    if start.iteration == 0 {
+        run.concerns.iter().for_each(|concern| monitor.warn(0, Moment::Start, concern));
+    }
     let plan = EvaluationPlan {
         truth: data.truth.clone(),
         evaluator: data.evaluator.clone(),

@@ -51,6 +51,7 @@ pub struct Run {
     pub(super) checkpoint_every: Option<usize>,
     pub(super) identity: Table,
     pub(super) stop: Stop,
+    pub(super) concerns: Vec<String>,
 }
 
 impl Run {
@@ -88,6 +89,13 @@ impl Run {
     #[must_use]
     pub fn with_identity(self, identity: Table) -> Self {
         Self { identity, ..self }
+    }
+
+    /// What is known to be wrong before the first step, as [`concerns`](crate::data::concerns) finds it: shown and kept with the
+    /// run's other warnings.
+    #[must_use]
+    pub fn with_concerns(self, concerns: Vec<String>) -> Self {
+        Self { concerns, ..self }
     }
 
     /// The run ends early when `stop` asks for it.

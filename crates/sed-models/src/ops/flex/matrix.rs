@@ -52,6 +52,7 @@ fn extent(rows: usize, columns: usize, row_stride: usize, column_stride: usize) 
 /// `dst = lhs · rhs`, or `dst += lhs · rhs` with `accumulate`.
 ///
 /// Panics when the shapes do not fit, a slice is too short for its matrix, or elements of `dst` overlap.
+#[expect(unsafe_code, reason = "gemm takes raw pointers, and has no interface by slices")]
 pub(crate) fn multiply(dst: MatrixMut, lhs: MatrixRef, rhs: MatrixRef, accumulate: bool) {
     let (m, n, k) = (dst.rows, dst.columns, lhs.columns);
     assert!(
