@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use anyhow::{Context, Result, bail};
 use sed::train::{
     data::{
-        AugmentConfig, Category, CocoIndex, EvalLoader, EvalLoaderConfig, InvalidBoxes, LabeledSet,
+        AugmentConfig, Category, CocoIndex, DataPolicy, EvalLoader, EvalLoaderConfig, LabeledSet,
         LoaderConfig, SplitManifest, TrainLoader, UnlabeledSet,
         scenes::{self, SceneConfig},
     },
@@ -62,7 +62,7 @@ impl Dataset {
         let percent = args.labeled_percent.unwrap_or(percent);
         let manifest = SplitManifest::draw(&index, percent, args.fold.unwrap_or(args.seed))?;
         // Only the labels of the labeled part are read; the others are never in memory.
-        let labels = index.labels(&manifest.labeled, InvalidBoxes::Refuse)?;
+        let labels = index.labels(&manifest.labeled, DataPolicy::STRICT)?;
         let labeled = index.labeled_set(&files.train_images, &labels)?;
         let mut unlabeled = vec![index.unlabeled_set(&files.train_images, &manifest.unlabeled)?];
         for path in &args.unlabeled {
@@ -77,7 +77,7 @@ impl Dataset {
                 files.val_annotations.display()
             );
         }
-        let val_labels = val.labels(&val.image_ids(), InvalidBoxes::Refuse)?;
+        let val_labels = val.labels(&val.image_ids(), DataPolicy::STRICT)?;
         Ok(Self {
             categories: index.categories().to_vec(),
             valid: val.labeled_set(&files.val_images, &val_labels)?,

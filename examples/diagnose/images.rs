@@ -3,7 +3,7 @@
 use anyhow::{Result, anyhow, ensure};
 use sed::train::{
     data::{
-        CocoIndex, InvalidBoxes, LabeledSet, SplitManifest,
+        CocoIndex, DataPolicy, LabeledSet, SplitManifest,
         scenes::{self, SceneConfig},
     },
     eval::GroundTruth,
@@ -48,7 +48,7 @@ impl Images {
             }
         };
         ensure!(!ids.is_empty(), "--images unlabeled: all training images are labeled");
-        let labels = index.labels(&ids, InvalidBoxes::Refuse)?;
+        let labels = index.labels(&ids, DataPolicy::STRICT)?;
         Ok(Self {
             set: index.labeled_set(root, &labels)?,
             truth: GroundTruth::from_coco(&index, &labels),

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use super::files::check_inside;
 use super::{DataError, UnlabeledImage, UnlabeledSet};
 
 impl UnlabeledSet {
@@ -14,8 +15,8 @@ impl UnlabeledSet {
     ///
     /// # Errors
     ///
-    /// [`DataError::Io`] with the folder that cannot be read, [`DataError::EmptyFolder`] if
-    /// nothing is found.
+    /// [`DataError::Io`] with the folder that cannot be read, [`DataError::OutsideFolder`] with a link to a
+    /// file elsewhere, [`DataError::EmptyFolder`] if nothing is found.
     pub fn from_folder(root: impl AsRef<Path>) -> Result<Self, DataError> {
         let root = root.as_ref();
         let mut images = Vec::new();
@@ -33,6 +34,9 @@ impl UnlabeledSet {
                 if file_type.is_dir() {
                     folders.push((path, format!("{key}/")));
                 } else if is_image(&path) && path.is_file() {
+                    if file_type.is_symlink() {
+                        check_inside(root, &path)?;
+                    }
                     images.push(UnlabeledImage { key, path });
                 }
             }

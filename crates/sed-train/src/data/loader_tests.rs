@@ -9,11 +9,15 @@ use crate::data::{Category, LabeledSample, UnlabeledImage};
 const SIDE: u32 = 24;
 
 /// Images of one colour each, so that the content of a batch is easily told.
-fn decode(path: &Path) -> Result<RgbImage, DataError> {
+fn decode(path: &Path, listed: Option<(u64, ImageSize)>) -> Result<RgbImage, DataError> {
     let name = path.to_string_lossy();
     assert!(!name.contains("panic"), "cannot bear {name}");
     if name.contains("corrupt") {
         return Err(DataError::Truncated { path: path.to_owned() });
+    }
+    let found = ImageSize::new(SIDE as usize, SIDE as usize);
+    if let Some((id, listed)) = listed.filter(|(_, listed)| *listed != found) {
+        return Err(DataError::SizeMismatch { path: path.to_owned(), id, found, listed });
     }
     let shade = name.bytes().fold(0_u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte));
     Ok(RgbImage::from_pixel(SIDE, SIDE, image::Rgb([shade, 255 - shade, 128])))
@@ -60,7 +64,7 @@ fn epoch(loader: &dyn DataLoader<TrainBatch>) -> Vec<TrainBatch> {
 #[test]
 fn the_number_of_threads_changes_nothing() {
     let expected: Vec<_> = (0..6).map(|i| loader(config()).batch(i).unwrap()).collect();
-    for workers in [0, 1, 2, 4] {
+    for workers in [0, 1, 2, 4, 8] {
         assert_eq!(epoch(&loader(LoaderConfig { workers, ..config() })), expected);
     }
 }
