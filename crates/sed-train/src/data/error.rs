@@ -74,7 +74,7 @@ pub enum DataError {
         /// What the parser says, with line and column.
         reason: String,
     },
-    /// More was left out than the policy allows.
+    /// More was to be left out than the policy allows, or all images.
     #[error(
         "{}: {skipped} of {total} {unit}s cannot be used, and {bound} may be skipped; the first: {first}",
         path.display()

@@ -7,6 +7,20 @@ use super::files::check_inside;
 use super::{DataError, UnlabeledImage, UnlabeledSet};
 
 impl UnlabeledSet {
+    /// The images of a folder (see [`UnlabeledSet::from_folder`]), or those that a JSON file lists relative to its own
+    /// folder (see [`UnlabeledSet::from_json`]).
+    ///
+    /// # Errors
+    ///
+    /// Those of the two.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, DataError> {
+        let path = path.as_ref();
+        match path.is_dir() {
+            true => Self::from_folder(path),
+            false => Self::from_json(path, path.parent().unwrap_or(Path::new("."))),
+        }
+    }
+
     /// All JPEG and PNG files in a folder and the folders below, sorted by key.
     ///
     /// A file counts by its extension, in upper or lower case. Hidden files and folders (those

@@ -48,7 +48,14 @@ pub fn decode(path: &Path) -> Result<RgbImage, DataError> {
 pub fn decode_listed(path: &Path, id: u64, listed: ImageSize) -> Result<RgbImage, DataError> {
     let (bytes, format) = read_whole(path)?;
     let mut decoder = decoder(path, &bytes, format)?;
-    let orientation = listed_orientation(path, id, listed, &mut decoder)?;
+    let (stored, upright) = (stored_size(&decoder), orientation(&mut decoder));
+    let orientation = if turned(stored, upright) == listed {
+        upright
+    } else if stored == listed {
+        Orientation::NoTransforms
+    } else {
+        return Err(DataError::SizeMismatch { path: path.to_owned(), id, found: stored, listed });
+    };
     let mut image = pixels(path, decoder)?;
     image.apply_orientation(orientation);
     Ok(image.into_rgb8())
@@ -60,30 +67,6 @@ pub(super) fn decode_as(path: &Path, listed: Option<(u64, ImageSize)>) -> Result
         Some((id, size)) => decode_listed(path, id, size),
         None => decode(path),
     }
-}
-
-/// The size of an image as [`decode`] gives it, from its header; the pixels are not decoded.
-///
-/// # Errors
-///
-/// Those of [`decode`], but for damage within the pixels.
-pub fn probe(path: &Path) -> Result<ImageSize, DataError> {
-    let (bytes, format) = read_whole(path)?;
-    let mut decoder = decoder(path, &bytes, format)?;
-    let stored = stored_size(&decoder);
-    Ok(turned(stored, orientation(&mut decoder)))
-}
-
-/// Whether an image of an annotation file can be used, from its header; the pixels are not decoded.
-///
-/// # Errors
-///
-/// Those of [`decode_listed`], but for damage within the pixels.
-pub fn probe_listed(path: &Path, id: u64, listed: ImageSize) -> Result<(), DataError> {
-    let (bytes, format) = read_whole(path)?;
-    let mut decoder = decoder(path, &bytes, format)?;
-    listed_orientation(path, id, listed, &mut decoder)?;
-    Ok(())
 }
 
 /// The bytes and the format of an image file that is there to its end.
@@ -158,22 +141,6 @@ fn turned(size: ImageSize, orientation: Orientation) -> ImageSize {
         | Orientation::Rotate90FlipH
         | Orientation::Rotate270FlipH => ImageSize::new(size.width, size.height),
         _ => size,
-    }
-}
-
-fn listed_orientation(
-    path: &Path,
-    id: u64,
-    listed: ImageSize,
-    decoder: &mut dyn ImageDecoder,
-) -> Result<Orientation, DataError> {
-    let (stored, orientation) = (stored_size(decoder), orientation(decoder));
-    if turned(stored, orientation) == listed {
-        Ok(orientation)
-    } else if stored == listed {
-        Ok(Orientation::NoTransforms)
-    } else {
-        Err(DataError::SizeMismatch { path: path.to_owned(), id, found: stored, listed })
     }
 }
 

@@ -9,6 +9,7 @@
 //! - Batches: [`TrainLoader`] and [`EvalLoader`].
 //! - [`scenes`]: a generated dataset.
 
+pub mod check;
 pub mod coco;
 mod dataset;
 mod error;
@@ -38,6 +39,7 @@ mod random;
 pub mod scenes;
 mod shuffled_order;
 mod strong;
+mod usable;
 mod views;
 
 pub use coco::{CocoAnnotation, CocoImage, CocoIndex, CocoLabels};

@@ -120,6 +120,7 @@ pub(crate) struct Place {
 }
 
 /// Why an entry of the data is not taken.
+#[derive(Debug)]
 pub(crate) enum Unusable {
     /// It is left out; that is in the report.
     Skipped,
@@ -195,14 +196,15 @@ impl Inspector {
         unit
     }
 
-    /// The report, unless more was left out than the policy allows.
+    /// The report, unless more was left out than the policy allows, or all images.
     pub fn finish(self, path: &Path) -> Result<DataReport, DataError> {
         let report = self.report;
         for (unit, skipped, total) in [
             (Unit::Image, report.skipped_images, report.images),
             (Unit::Annotation, report.skipped_annotations, report.annotations),
         ] {
-            if !self.policy.max_skipped.allows(skipped, total) {
+            let none_left = unit == Unit::Image && skipped == total && total > 0;
+            if none_left || !self.policy.max_skipped.allows(skipped, total) {
                 let first = report.problems.iter().find(|p| p.unit == unit && p.repair.is_none());
                 let first = first.map(|p| match p.field.is_empty() {
                     true => format!("{}: {}", p.file.display(), p.reason),

@@ -46,9 +46,6 @@ pub(super) fn read(path: &Path, policy: DataPolicy) -> Result<CocoIndex, DataErr
     let images = unique(path, images, &mut inspector)?;
     inspector.report.images = listed;
     let report = inspector.finish(path)?;
-    if images.is_empty() {
-        return Err(DataError::NoImages { path: path.to_owned() });
-    }
     for image in &images {
         ids.remove(&image.id);
     }

@@ -47,7 +47,7 @@ use sed_core::{ImageSize, Targets};
 use super::files::existing_file;
 use super::{
     Category, DataError, DataPolicy, DataReport, LabeledSample, LabeledSet, UnlabeledImage, UnlabeledSet,
-    image, voc,
+    voc,
 };
 
 pub(super) use annotations::clip;
@@ -115,53 +115,6 @@ impl CocoIndex {
             true => voc::read_index(path, classes, policy),
             false => index::read(path, policy),
         }
-    }
-
-    /// Looks at the image files below `root`. Under a policy that skips, images whose file is missing,
-    /// truncated, no JPEG or PNG, or not of the listed size are left out; headers and end markers are
-    /// read, pixels are not decoded. Nothing is done under [`PolicyMode::Strict`](super::PolicyMode),
-    /// where the first use of such a file is an error.
-    ///
-    /// # Errors
-    ///
-    /// If more images than `policy` allows would be left out, or all.
-    pub fn with_usable_files(
-        mut self,
-        root: impl AsRef<Path>,
-        policy: DataPolicy,
-    ) -> Result<Self, DataError> {
-        if policy.mode == super::PolicyMode::Strict {
-            return Ok(self);
-        }
-        let root = root.as_ref();
-        let found = super::files::in_parallel(
-            &self.images,
-            |image| {
-                let file = existing_file(root, &image.file_name)?;
-                image::probe_listed(&file, image.id, image.size)
-            },
-            || (),
-        );
-        let mut inspector = super::problem::Inspector::new(policy);
-        inspector.report.images = self.images.len();
-        let mut kept = Vec::with_capacity(self.images.len());
-        for (image, found) in self.images.into_iter().zip(found) {
-            match found {
-                Ok(()) => kept.push(image),
-                Err(error) => {
-                    let place = super::problem::Place { image: Some(image.id), ..Default::default() };
-                    let _ = inspector.reject(&root.join(&image.file_name), &place, error);
-                    self.dropped.insert(image.id);
-                }
-            }
-        }
-        let report = inspector.finish(root)?;
-        if kept.is_empty() {
-            return Err(DataError::NoImages { path: self.path });
-        }
-        self.report.extend(&DataReport { images: 0, ..report });
-        self.images = kept;
-        Ok(self)
     }
 
     /// The images that were left out or repaired.

@@ -81,9 +81,6 @@ pub(super) fn read_index(
     }
     inspector.report.images = files.len();
     let report = inspector.finish(path)?;
-    if images.is_empty() {
-        return Err(DataError::NoImages { path: path.to_owned() });
-    }
     let found = || names.into_iter().zip(1..).map(|(name, id)| Category { id, name });
     let categories: Vec<Category> = classes.map_or_else(|| found().collect(), <[_]>::to_vec);
     if categories.is_empty() {
