@@ -4,9 +4,7 @@ use std::path::Path;
 
 use super::files::{existing_file, in_parallel};
 use super::problem::{Inspector, Place};
-use super::{
-    CocoIndex, DataError, DataPolicy, DataReport, PolicyMode, UnlabeledImage, UnlabeledSet, image,
-};
+use super::{CocoIndex, DataError, DataPolicy, DataReport, PolicyMode, UnlabeledImage, UnlabeledSet, image};
 
 impl CocoIndex {
     /// Decodes the image files below `root`, on all cores. Under a policy that skips, images whose file
@@ -16,7 +14,11 @@ impl CocoIndex {
     /// # Errors
     ///
     /// If more images than `policy` allows would be left out, or all.
-    pub fn with_usable_files(mut self, root: impl AsRef<Path>, policy: DataPolicy) -> Result<Self, DataError> {
+    pub fn with_usable_files(
+        mut self,
+        root: impl AsRef<Path>,
+        policy: DataPolicy,
+    ) -> Result<Self, DataError> {
         if policy.mode == PolicyMode::Strict {
             return Ok(self);
         }
@@ -101,10 +103,9 @@ mod tests {
         let text = with(PolicyMode::Skip, 0).unwrap_err().to_string();
         assert!(text.contains("1 of 2 images cannot be used, and 0 may be skipped; the first: "), "{text}");
         fs::remove_file(dir.path().join("a.png")).unwrap();
-        let all = UnlabeledSet::from_folder(dir.path()).unwrap().with_usable_files(
-            dir.path(),
-            DataPolicy::new(PolicyMode::Skip, SkipBound::Percent(100.)),
-        );
+        let all = UnlabeledSet::from_folder(dir.path())
+            .unwrap()
+            .with_usable_files(dir.path(), DataPolicy::new(PolicyMode::Skip, SkipBound::Percent(100.)));
         assert!(matches!(all, Err(DataError::TooManySkipped { skipped: 1, total: 1, .. })));
     }
 }

@@ -96,13 +96,9 @@ impl CheckReport {
 pub fn check(parts: &Parts, progress: &(dyn Fn(usize, usize) + Sync)) -> CheckReport {
     let train = parts.train.map(|source| scan("train", source, None, progress));
     let classes = train.as_ref().map(|part| part.categories.clone()).filter(|classes| !classes.is_empty());
-    let unlabeled: Vec<Scanned> = parts
-        .unlabeled
-        .iter()
-        .map(|&source| scan("unlabeled", source, None, progress))
-        .collect();
-    let validation =
-        parts.validation.map(|source| scan("validation", source, classes.as_deref(), progress));
+    let unlabeled: Vec<Scanned> =
+        parts.unlabeled.iter().map(|&source| scan("unlabeled", source, None, progress)).collect();
+    let validation = parts.validation.map(|source| scan("validation", source, classes.as_deref(), progress));
 
     let mut report = CheckReport::default();
     if let (Some(train), Some(validation)) = (&train, &validation) {
@@ -139,4 +135,3 @@ fn scan(
         Source::Unlabeled(path) => part::unlabeled(name, path, &step),
     }
 }
-

@@ -143,7 +143,10 @@ fn what_is_shared_with_the_validation_is_found() {
     assert_eq!(report.only_in_train, ["2 nut"]);
     assert_eq!(report.only_in_validation, ["2 screw"]);
     assert!(report.is_refused());
-    assert_eq!(report.parts.iter().map(|part| part.name).collect::<Vec<_>>(), ["train", "unlabeled", "validation"]);
+    assert_eq!(
+        report.parts.iter().map(|part| part.name).collect::<Vec<_>>(),
+        ["train", "unlabeled", "validation"]
+    );
 }
 
 #[test]

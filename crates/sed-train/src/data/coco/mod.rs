@@ -46,8 +46,7 @@ use sed_core::{ImageSize, Targets};
 
 use super::files::existing_file;
 use super::{
-    Category, DataError, DataPolicy, DataReport, LabeledSample, LabeledSet, UnlabeledImage, UnlabeledSet,
-    voc,
+    Category, DataError, DataPolicy, DataReport, LabeledSample, LabeledSet, UnlabeledImage, UnlabeledSet, voc,
 };
 
 pub(super) use annotations::clip;
