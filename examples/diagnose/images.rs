@@ -36,7 +36,15 @@ impl Images {
             Part::Unlabeled => (&files.train_annotations, &files.train_images),
         };
         let policy = subject.policy;
-        let index = CocoIndex::open(annotations, None, policy)?.with_usable_files(root, policy)?;
+        // VOC files of the validation may lack a class, and know no numbers.
+        let classes = match options.images {
+            Part::Validation => {
+                CocoIndex::open(&files.train_annotations, None, policy)?.categories().to_vec()
+            }
+            Part::Unlabeled => Vec::new(),
+        };
+        let classes = (!classes.is_empty()).then_some(classes.as_slice());
+        let index = CocoIndex::open(annotations, classes, policy)?.with_usable_files(root, policy)?;
         let ids = match (options.images, &subject.split) {
             (Part::Validation, _) => index.image_ids(),
             (Part::Unlabeled, Some(split)) => SplitManifest::load(split, &index)?.unlabeled,
