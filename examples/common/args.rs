@@ -7,7 +7,10 @@ use clap::{
     Parser, ValueEnum,
     builder::{PossibleValuesParser, TypedValueParser},
 };
-use sed::train::train::Method;
+use sed::train::{
+    data::{PolicyMode, SkipBound},
+    train::Method,
+};
 use serde::{Deserialize, Serialize};
 
 /// `--device` where nothing is said.
@@ -17,8 +20,8 @@ pub const DEFAULT_DEVICE: &str = "default";
 #[derive(Debug, Clone, Parser, Serialize, Deserialize)]
 #[command(version, max_term_width = 100)]
 pub struct Args {
-    /// COCO JSON of the training images.
-    #[arg(long, value_name = "FILE", requires_all = ["train_images", "val_annotations", "val_images"])]
+    /// Annotations of the training images: a COCO JSON, a folder of VOC files, or a VOC list of `ImageSets`.
+    #[arg(long, value_name = "FILE_OR_DIR", requires_all = ["train_images", "val_annotations", "val_images"])]
     pub train_annotations: Option<PathBuf>,
     /// Folder of the training images.
     #[arg(long, value_name = "DIR", requires = "train_annotations")]
@@ -27,12 +30,20 @@ pub struct Args {
     /// May be given several times.
     #[arg(long, value_name = "DIR_OR_JSON")]
     pub unlabeled: Vec<PathBuf>,
-    /// COCO JSON of the validation images.
-    #[arg(long, value_name = "FILE", requires = "train_annotations")]
+    /// Annotations of the validation images, as those of training.
+    #[arg(long, value_name = "FILE_OR_DIR", requires = "train_annotations")]
     pub val_annotations: Option<PathBuf>,
     /// Folder of the validation images.
     #[arg(long, value_name = "DIR", requires = "train_annotations")]
     pub val_images: Option<PathBuf>,
+
+    /// What to do about annotations and images that cannot be used: strict stops at the first, skip leaves them out,
+    /// repair puts right what has one plain meaning and leaves out the rest; by default strict.
+    #[arg(long, value_name = "MODE", value_parser = policy_parser())]
+    pub data_policy: Option<PolicyMode>,
+    /// How many images, and how many annotations, of a file may be left out: a count or a share; by default 1%.
+    #[arg(long, value_name = "N_OR_P%")]
+    pub max_skipped: Option<SkipBound>,
 
     /// Percent of the training images whose labels are used; the others count as unlabeled.
     #[arg(long, value_name = "P")]
@@ -160,14 +171,20 @@ pub fn method_parser() -> impl TypedValueParser<Value = Method> {
     PossibleValuesParser::new(Method::ALL.map(Method::name)).try_map(|name| name.parse::<Method>())
 }
 
+/// The names of the data policies.
+pub fn policy_parser() -> impl TypedValueParser<Value = PolicyMode> {
+    PossibleValuesParser::new(PolicyMode::ALL.map(PolicyMode::name))
+        .try_map(|name| name.parse::<PolicyMode>())
+}
+
 /// The user's files, all of them present.
 #[derive(Debug, Clone)]
 pub struct UserData {
-    /// COCO JSON of the training images.
+    /// Annotations of the training images.
     pub train_annotations: PathBuf,
     /// Their folder.
     pub train_images: PathBuf,
-    /// COCO JSON of the validation images.
+    /// Annotations of the validation images.
     pub val_annotations: PathBuf,
     /// Their folder.
     pub val_images: PathBuf,

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use anyhow::{Context, Result, bail};
 use sed::train::{
     data::{
-        AugmentConfig, Category, CocoIndex, EvalLoader, EvalLoaderConfig, InvalidBoxes, LabeledSet,
+        AugmentConfig, Category, CocoIndex, DataPolicy, DataReport, EvalLoader, EvalLoaderConfig, LabeledSet,
         LoaderConfig, SplitManifest, TrainLoader, UnlabeledSet, concerns,
         scenes::{self, SceneConfig},
     },
@@ -39,9 +39,9 @@ pub struct Dataset {
 
 impl Dataset {
     /// Opens the user's files, or generates scenes if there are none; draws the labeled part.
-    pub fn open(args: &Args, scenes: Option<&SceneConfig>) -> Result<Self> {
+    pub fn open(args: &Args, scenes: Option<&SceneConfig>, policy: DataPolicy) -> Result<Self> {
         match (args.user_data()?, scenes) {
-            (Some(files), _) => Self::read(&files, args, 100.0, "your data".into()),
+            (Some(files), _) => Self::read(&files, args, policy, 100.0, "your data".into()),
             (None, Some(config)) => {
                 let folder = cache_dir(args).join(format!("scenes-{}", config.fingerprint()));
                 let paths = scenes::generate(config, &folder)?;
@@ -52,25 +52,30 @@ impl Dataset {
                     val_images: paths.val_images,
                 };
                 let source = format!("generated scenes in {}", folder.display());
-                Self::read(&files, args, GENERATED_PERCENT, source)
+                Self::read(&files, args, policy, GENERATED_PERCENT, source)
             }
             (None, None) => bail!("no data: give --train-annotations, or a [scenes] table to generate from"),
         }
     }
 
-    fn read(files: &UserData, args: &Args, percent: f64, source: String) -> Result<Self> {
-        let index = CocoIndex::read(&files.train_annotations)?;
+    fn read(files: &UserData, args: &Args, policy: DataPolicy, percent: f64, source: String) -> Result<Self> {
+        let index = CocoIndex::open(&files.train_annotations, None, policy)?
+            .with_usable_files(&files.train_images, policy)?;
+        print_report(&files.train_annotations, index.report());
         let percent = args.labeled_percent.unwrap_or(percent);
         let manifest = SplitManifest::draw(&index, percent, args.fold.unwrap_or(args.seed))?;
         // Only the labels of the labeled part are read; the others are never in memory.
-        let labels = index.labels(&manifest.labeled, InvalidBoxes::Refuse)?;
+        let labels = index.labels(&manifest.labeled, policy)?;
+        print_report(&files.train_annotations, labels.report());
         let labeled = index.labeled_set(&files.train_images, &labels)?;
         let mut unlabeled = vec![index.unlabeled_set(&files.train_images, &manifest.unlabeled)?];
         for path in &args.unlabeled {
-            unlabeled.push(unlabeled_images(path)?);
+            unlabeled.push(unlabeled_images(path, policy)?);
         }
 
-        let val = CocoIndex::read(&files.val_annotations)?;
+        let val = CocoIndex::open(&files.val_annotations, Some(index.categories()), policy)?
+            .with_usable_files(&files.val_images, policy)?;
+        print_report(&files.val_annotations, val.report());
         if val.categories() != index.categories() {
             bail!(
                 "{} and {} differ in their categories",
@@ -78,7 +83,8 @@ impl Dataset {
                 files.val_annotations.display()
             );
         }
-        let val_labels = val.labels(&val.image_ids(), InvalidBoxes::Refuse)?;
+        let val_labels = val.labels(&val.image_ids(), policy)?;
+        print_report(&files.val_annotations, val_labels.report());
         Ok(Self {
             categories: index.categories().to_vec(),
             valid: val.labeled_set(&files.val_images, &val_labels)?,
@@ -172,11 +178,24 @@ impl Dataset {
 }
 
 /// A folder of images, or a JSON that lists some.
-fn unlabeled_images(path: &Path) -> Result<UnlabeledSet> {
-    let set = if path.is_dir() {
-        UnlabeledSet::from_folder(path)
-    } else {
-        UnlabeledSet::from_json(path, path.parent().unwrap_or(Path::new(".")))
-    };
-    set.with_context(|| format!("--unlabeled {}", path.display()))
+fn unlabeled_images(path: &Path, policy: DataPolicy) -> Result<UnlabeledSet> {
+    let usable = UnlabeledSet::open(path).and_then(|set| set.with_usable_files(path, policy));
+    let (set, report) = usable.with_context(|| format!("--unlabeled {}", path.display()))?;
+    print_report(path, &report);
+    Ok(set)
+}
+
+/// Problems that are listed one by one; all are counted, and `check_data` lists them.
+const PRINTED: usize = 5;
+
+/// Says what was left out and repaired, if anything was.
+fn print_report(path: &Path, report: &DataReport) {
+    if report.is_clean() {
+        return;
+    }
+    println!("{}: {report}", path.display());
+    for problem in report.problems.iter().take(PRINTED) {
+        let repaired = problem.repair.map_or(String::new(), |repair| format!(" (repair: {repair})"));
+        println!("  {} {}: {}{repaired}", problem.file.display(), problem.field, problem.reason);
+    }
 }

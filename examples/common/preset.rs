@@ -5,7 +5,7 @@ use sed::{
     core::{objective::ObjectiveConfig, pseudo_labels::PseudoLabels},
     models::backbone::ResNetConfig,
     train::{
-        data::{AugmentConfig, StrongConfig, scenes::SceneConfig},
+        data::{AugmentConfig, DataPolicy, StrongConfig, scenes::SceneConfig},
         train::{OptimizerConfig, RivalsConfig, ScheduleConfig, TeacherConfig, TrainConfig},
     },
 };
@@ -34,6 +34,7 @@ pub fn settings<M>(args: &Args, model: M, scenes: ScenesPreset) -> Result<Settin
             strong: StrongConfig::small_images(),
             ..AugmentConfig::default()
         },
+        data: DataPolicy::default(),
         loader: LoaderSettings::default(),
         scenes: (!user).then(SceneConfig::default),
     };
@@ -61,6 +62,8 @@ pub fn settings<M>(args: &Args, model: M, scenes: ScenesPreset) -> Result<Settin
     let train = &mut settings.train;
     train.batch_labeled = args.batch_labeled.unwrap_or(train.batch_labeled);
     train.batch_unlabeled = args.batch_unlabeled.unwrap_or(train.batch_unlabeled);
+    settings.data.mode = args.data_policy.unwrap_or(settings.data.mode);
+    settings.data.max_skipped = args.max_skipped.unwrap_or(settings.data.max_skipped);
     settings.augment.image_size = args.image_size.unwrap_or(settings.augment.image_size);
     Ok(settings)
 }

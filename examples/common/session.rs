@@ -51,7 +51,7 @@ impl<M: Model> Session<M> {
         settings.train.validate()?;
         settings.augment.validate()?;
         let scenes: Option<&SceneConfig> = settings.scenes.as_ref();
-        let dataset = Dataset::open(args, scenes)?;
+        let dataset = Dataset::open(args, scenes, settings.data)?;
         settings.model.set_classes(dataset.num_classes());
         load_weights::<M>(settings.model.init(&device)?, args)?;
         Ok(Self { settings, dataset, device })

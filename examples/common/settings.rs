@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use anyhow::{Context, Result, anyhow, bail};
 use sed::train::{
-    data::{AugmentConfig, scenes::SceneConfig},
+    data::{AugmentConfig, DataPolicy, scenes::SceneConfig},
     train::TrainConfig,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -89,6 +89,9 @@ pub struct Settings<M> {
     pub train: TrainConfig,
     /// Views of the images.
     pub augment: AugmentConfig,
+    /// Annotations and images that cannot be used.
+    #[serde(default)]
+    pub data: DataPolicy,
     /// Reading of the images.
     pub loader: LoaderSettings,
     /// The generated dataset; absent for your own data.

@@ -3,7 +3,7 @@
 use anyhow::{Result, anyhow, ensure};
 use sed::train::{
     data::{
-        CocoIndex, InvalidBoxes, LabeledSet, SplitManifest,
+        CocoIndex, LabeledSet, SplitManifest,
         scenes::{self, SceneConfig},
     },
     eval::GroundTruth,
@@ -35,7 +35,16 @@ impl Images {
             Part::Validation => (&files.val_annotations, &files.val_images),
             Part::Unlabeled => (&files.train_annotations, &files.train_images),
         };
-        let index = CocoIndex::read(annotations)?;
+        let policy = subject.policy;
+        // VOC files of the validation may lack a class, and know no numbers.
+        let classes = match options.images {
+            Part::Validation => {
+                CocoIndex::open(&files.train_annotations, None, policy)?.categories().to_vec()
+            }
+            Part::Unlabeled => Vec::new(),
+        };
+        let classes = (!classes.is_empty()).then_some(classes.as_slice());
+        let index = CocoIndex::open(annotations, classes, policy)?.with_usable_files(root, policy)?;
         let ids = match (options.images, &subject.split) {
             (Part::Validation, _) => index.image_ids(),
             (Part::Unlabeled, Some(split)) => SplitManifest::load(split, &index)?.unlabeled,
@@ -48,7 +57,7 @@ impl Images {
             }
         };
         ensure!(!ids.is_empty(), "--images unlabeled: all training images are labeled");
-        let labels = index.labels(&ids, InvalidBoxes::Refuse)?;
+        let labels = index.labels(&ids, policy)?;
         Ok(Self {
             set: index.labeled_set(root, &labels)?,
             truth: GroundTruth::from_coco(&index, &labels),

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, ensure};
-use sed::train::data::scenes::SceneConfig;
+use sed::train::data::{DataPolicy, scenes::SceneConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -30,6 +30,8 @@ pub struct Subject<M> {
     pub image_size: usize,
     /// The generated dataset that belongs to it.
     pub scenes: Option<SceneConfig>,
+    /// What was done about data that cannot be used.
+    pub policy: DataPolicy,
     /// Which training images were labeled, if a run says so.
     pub split: Option<PathBuf>,
     /// The files of weights: `before` and `after`, as far as they are there.
@@ -42,6 +44,8 @@ struct RunConfig<M> {
     model: M,
     augment: RunViews,
     scenes: Option<SceneConfig>,
+    #[serde(default)]
+    data: DataPolicy,
 }
 
 #[derive(Deserialize)]
@@ -82,6 +86,7 @@ impl<M: Model> Subject<M> {
             model: config.model,
             image_size: config.augment.image_size,
             scenes: config.scenes,
+            policy: config.data,
             split: Some(run.join("split.json")),
             weights,
         })
@@ -96,6 +101,7 @@ impl<M: Model> Subject<M> {
             model: settings.model,
             image_size: settings.augment.image_size,
             scenes: settings.scenes,
+            policy: settings.data,
             split: None,
             weights: files.into_iter().filter_map(|(name, file)| Some((name, file.clone()?))).collect(),
         })

@@ -1,5 +1,6 @@
 //! One trainer for every detector: one stage, two stages, a single feature map, and one of a downstream crate.
 
+mod data_failures;
 mod methods;
 mod scales;
 mod toy;

@@ -1,7 +1,7 @@
 use burn::tensor::{Tensor, module::avg_pool2d, ops::AvgPoolOptions};
 
 /// Height and width in pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ImageSize {
     /// Rows.
     pub height: usize,

@@ -142,7 +142,12 @@ pub fn load<M: Module>(
 /// The tensors of the file by their keys there.
 fn read(path: &Path, options: &LoadOptions) -> Result<BTreeMap<String, StoredTensor>, WeightsError> {
     // The readers' own words for a missing file differ; the system's are plain.
-    std::fs::File::open(path).map_err(|source| WeightsError::Open { path: path.to_owned(), source })?;
+    let open = |source| WeightsError::Open { path: path.to_owned(), source };
+    // Opening a pipe would wait for its writer.
+    if !std::fs::metadata(path).map_err(open)?.is_file() {
+        return Err(open(std::io::Error::other("not a file")));
+    }
+    std::fs::File::open(path).map_err(open)?;
     let malformed =
         |format, reason: String| WeightsError::Malformed { path: path.to_owned(), format, reason };
     match path.extension().and_then(|ending| ending.to_str()) {

@@ -3,6 +3,18 @@ use std::path::{Path, PathBuf};
 
 use sed_core::ImageSize;
 
+use super::SkipBound;
+
+/// A place in a text file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("line {line} column {column}")]
+pub struct TextPosition {
+    /// The line, from 1.
+    pub line: usize,
+    /// The column, from 1.
+    pub column: usize,
+}
+
 /// What is wrong with a box of an annotation file; see [`DataError::InvalidBox`].
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 pub enum BoxProblem {
@@ -41,6 +53,71 @@ pub enum DataError {
         field: String,
         /// What the parser says, with line and column.
         source: serde_json::Error,
+    },
+    /// A field of an annotation file that is missing or of the wrong type or value.
+    #[error("{}: at {field}: {reason}{}", path.display(), position.map_or(String::new(), |p| format!(" at {p}")))]
+    Field {
+        /// The file.
+        path: PathBuf,
+        /// The path of the field, as `annotations[3].bbox[2]` or `object[2]/bndbox/xmin`.
+        field: String,
+        /// What is wrong with it.
+        reason: String,
+        /// Where it is in the file, or where reading stopped.
+        position: Option<TextPosition>,
+    },
+    /// A file is not XML.
+    #[error("{}: not readable as XML: {reason}", path.display())]
+    Xml {
+        /// The file.
+        path: PathBuf,
+        /// What the parser says, with line and column.
+        reason: String,
+    },
+    /// More was to be left out than the policy allows, or all images.
+    #[error(
+        "{}: {skipped} of {total} {unit}s cannot be used, and {bound} may be skipped; the first: {first}",
+        path.display()
+    )]
+    TooManySkipped {
+        /// The file or folder.
+        path: PathBuf,
+        /// `image` or `annotation`.
+        unit: &'static str,
+        /// How many would be left out.
+        skipped: usize,
+        /// Of how many.
+        total: usize,
+        /// How many may be.
+        bound: SkipBound,
+        /// The first problem.
+        first: String,
+    },
+    /// An image that is neither JPEG nor PNG.
+    #[error("{}: {found}; JPEG and PNG files are read", path.display())]
+    UnsupportedImage {
+        /// The file.
+        path: PathBuf,
+        /// What it is instead, as `a GIF image` or `an empty file`.
+        found: String,
+    },
+    /// A file that is larger than any of its kind may be.
+    #[error("{}: {bytes} bytes, at most {limit} are read", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// A link in the image folder that leads out of it.
+    #[error("{}: leads out of the image folder {}", path.display(), root.display())]
+    OutsideFolder {
+        /// The file.
+        path: PathBuf,
+        /// The image folder.
+        root: PathBuf,
     },
     /// An annotation file that lists no image.
     #[error("{}: `images` is missing or empty", path.display())]

@@ -136,7 +136,7 @@ impl EvalLoader {
             return Err(LoaderError::EmptySet { set: "evaluation" });
         }
         let part = 0..images.len();
-        let cache = ImageCache::new(super::image::decode, config.cache_bytes);
+        let cache = ImageCache::new(super::image::decode_as, config.cache_bytes);
         Ok(Self { source: Arc::new(Source { images, config, cache }), part })
     }
 }
@@ -151,10 +151,8 @@ impl Source {
         };
         for image in images {
             let (pixels, geometry) = prepare(number, &image.path, || {
-                let pixels = match image.listed_size {
-                    Some(size) => self.cache.get_listed(&image.path, image.id, size),
-                    None => self.cache.get(&image.path),
-                }?;
+                let listed = image.listed_size.map(|size| (image.id, size));
+                let pixels = self.cache.get(&image.path, listed)?;
                 let size = ImageSize::new(pixels.height() as usize, pixels.width() as usize);
                 let geometry = ViewGeometry::scaled_to_fit(size, side, 1.0);
                 Ok((geometry.apply(&pixels), geometry))

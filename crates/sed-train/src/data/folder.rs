@@ -3,9 +3,24 @@
 use std::fs;
 use std::path::Path;
 
+use super::files::check_inside;
 use super::{DataError, UnlabeledImage, UnlabeledSet};
 
 impl UnlabeledSet {
+    /// The images of a folder (see [`UnlabeledSet::from_folder`]), or those that a JSON file lists relative to its own
+    /// folder (see [`UnlabeledSet::from_json`]).
+    ///
+    /// # Errors
+    ///
+    /// Those of the two.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, DataError> {
+        let path = path.as_ref();
+        match path.is_dir() {
+            true => Self::from_folder(path),
+            false => Self::from_json(path, path.parent().unwrap_or(Path::new("."))),
+        }
+    }
+
     /// All JPEG and PNG files in a folder and the folders below, sorted by key.
     ///
     /// A file counts by its extension, in upper or lower case. Hidden files and folders (those
@@ -14,8 +29,8 @@ impl UnlabeledSet {
     ///
     /// # Errors
     ///
-    /// [`DataError::Io`] with the folder that cannot be read, [`DataError::EmptyFolder`] if
-    /// nothing is found.
+    /// [`DataError::Io`] with the folder that cannot be read, [`DataError::OutsideFolder`] with a link to a
+    /// file elsewhere, [`DataError::EmptyFolder`] if nothing is found.
     pub fn from_folder(root: impl AsRef<Path>) -> Result<Self, DataError> {
         let root = root.as_ref();
         let mut images = Vec::new();
@@ -33,6 +48,9 @@ impl UnlabeledSet {
                 if file_type.is_dir() {
                     folders.push((path, format!("{key}/")));
                 } else if is_image(&path) && path.is_file() {
+                    if file_type.is_symlink() {
+                        check_inside(root, &path)?;
+                    }
                     images.push(UnlabeledImage { key, path });
                 }
             }

@@ -1,13 +1,17 @@
+use std::collections::HashSet;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Write};
 use std::marker::PhantomData;
 use std::path::Path;
 
-use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    self, DeserializeOwned, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 use serde::{Deserialize, Serialize};
 
-use super::DataError;
+use super::records::{NameSeed, Record, RecordSeed};
+use super::{DataError, TextPosition};
 
 /// Reads a JSON file; an error names the file and the path of the field.
 pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T, DataError> {
@@ -15,7 +19,7 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T, DataError> {
 }
 
 /// Reads a JSON file through a seed, which may drop what is not wanted while it is parsed.
-pub(crate) fn read_seed<'de, S: DeserializeSeed<'de>>(path: &Path, seed: S) -> Result<S::Value, DataError> {
+fn read_seed<'de, S: DeserializeSeed<'de>>(path: &Path, seed: S) -> Result<S::Value, DataError> {
     let file = File::open(path).map_err(|source| DataError::io(path, source))?;
     let mut json = serde_json::Deserializer::from_reader(BufReader::with_capacity(1 << 16, file));
     let mut track = serde_path_to_error::Track::new();
@@ -28,6 +32,107 @@ pub(crate) fn read_seed<'de, S: DeserializeSeed<'de>>(path: &Path, seed: S) -> R
     )?;
     json.end().map_err(|source| error(path, ".".to_owned(), source))?;
     Ok(value)
+}
+
+/// A list of a file's top level, and the fields of its entries that are wanted.
+pub(crate) struct ListOf {
+    pub name: &'static str,
+    pub fields: &'static [&'static str],
+}
+
+/// Hands each entry of the lists `wanted` to `take`: the list's name, the entry's position and the entry.
+/// Everything else is dropped while the file is parsed. Gives the names of the lists that are there.
+pub(crate) fn read_lists(
+    path: &Path,
+    wanted: &[ListOf],
+    take: &mut dyn FnMut(&'static str, usize, Record) -> Result<(), DataError>,
+) -> Result<HashSet<&'static str>, DataError> {
+    let names: Vec<&'static str> = wanted.iter().map(|list| list.name).collect();
+    let mut lists = Lists { wanted, names: &names, take, found: HashSet::new(), refused: None };
+    let parsed = read_seed(path, &mut lists);
+    let Lists { found, refused, .. } = lists;
+    match (refused, parsed) {
+        (None, parsed) => parsed.map(|()| found),
+        (Some(DataError::Field { path, field, reason, .. }), Err(DataError::Json { source, .. })) => {
+            let position = Some(TextPosition { line: source.line(), column: source.column() });
+            Err(DataError::Field { path, field, reason, position })
+        }
+        (Some(error), _) => Err(error),
+    }
+}
+
+struct Lists<'a> {
+    wanted: &'a [ListOf],
+    names: &'a [&'static str],
+    take: &'a mut dyn FnMut(&'static str, usize, Record) -> Result<(), DataError>,
+    found: HashSet<&'static str>,
+    /// A parser can only fail with its own error type; ours waits here meanwhile.
+    refused: Option<DataError>,
+}
+
+impl<'de> DeserializeSeed<'de> for &mut Lists<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for &mut Lists<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "an object with the fields {}", self.names.join(", "))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(name) = map.next_key_seed(NameSeed(self.names))? {
+            let list = self.wanted.iter().find(|list| Some(list.name) == name);
+            let Some(list) = list else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            if !self.found.insert(list.name) {
+                return Err(de::Error::duplicate_field(list.name));
+            }
+            map.next_value_seed(Entries { lists: &mut *self, list })?;
+        }
+        Ok(())
+    }
+}
+
+struct Entries<'a, 'b> {
+    lists: &'a mut Lists<'b>,
+    list: &'a ListOf,
+}
+
+impl<'de> DeserializeSeed<'de> for Entries<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Entries<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "a list of {}", self.list.name)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
+        let mut index = 0;
+        while let Some(record) = entries.next_element_seed(RecordSeed(self.list.fields))? {
+            if let Err(error) = (self.lists.take)(self.list.name, index, record) {
+                let stop = de::Error::custom(&error);
+                self.lists.refused = Some(error);
+                return Err(stop);
+            }
+            index += 1;
+        }
+        Ok(())
+    }
 }
 
 /// Writes `value` as JSON: first to a file aside, which then takes the place of `path`, so that a

@@ -186,7 +186,7 @@ impl TrainLoader {
         augment: AugmentConfig,
         config: LoaderConfig,
     ) -> Result<Self, LoaderError> {
-        Self::with_decoder(labeled, unlabeled, augment, config, super::image::decode)
+        Self::with_decoder(labeled, unlabeled, augment, config, super::image::decode_as)
     }
 
     fn with_decoder(
@@ -262,7 +262,7 @@ impl Source {
             let sample = &self.labeled.samples[self.labeled_order.item(position)];
             let mut rng = self.rng(Purpose::LabeledView, iteration, slot);
             let view = prepare(iteration, &sample.path, || {
-                let image = self.cache.get_listed(&sample.path, sample.id, sample.size)?;
+                let image = self.cache.get(&sample.path, Some((sample.id, sample.size)))?;
                 Ok(LabeledView::sample(&image, &sample.targets, &self.augment, &mut rng))
             })?;
             labeled.push(&view.image);
@@ -278,7 +278,7 @@ impl Source {
                 let file = &self.unlabeled.images[self.unlabeled_order.item(position)];
                 let mut rng = self.rng(Purpose::UnlabeledView, iteration, slot);
                 let view = prepare(iteration, &file.path, || {
-                    Ok(UnlabeledViews::sample(&*self.cache.get(&file.path)?, &self.augment, &mut rng))
+                    Ok(UnlabeledViews::sample(&*self.cache.get(&file.path, None)?, &self.augment, &mut rng))
                 })?;
                 views.weak.push(&view.weak);
                 views.strong.push(&view.strong);

@@ -9,11 +9,15 @@ use crate::data::{Category, LabeledSample, UnlabeledImage};
 const SIDE: u32 = 24;
 
 /// Images of one colour each, so that the content of a batch is easily told.
-fn decode(path: &Path) -> Result<RgbImage, DataError> {
+fn decode(path: &Path, listed: Option<(u64, ImageSize)>) -> Result<RgbImage, DataError> {
     let name = path.to_string_lossy();
     assert!(!name.contains("panic"), "cannot bear {name}");
     if name.contains("corrupt") {
         return Err(DataError::Truncated { path: path.to_owned() });
+    }
+    let found = ImageSize::new(SIDE as usize, SIDE as usize);
+    if let Some((id, listed)) = listed.filter(|(_, listed)| *listed != found) {
+        return Err(DataError::SizeMismatch { path: path.to_owned(), id, found, listed });
     }
     let shade = name.bytes().fold(0_u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte));
     Ok(RgbImage::from_pixel(SIDE, SIDE, image::Rgb([shade, 255 - shade, 128])))

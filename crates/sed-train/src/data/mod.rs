@@ -1,19 +1,27 @@
 //! Datasets on disk, and what training and evaluation see of them.
 //!
-//! - COCO annotation files, folders of images: [`CocoIndex`], [`LabeledSet`], [`UnlabeledSet`].
+//! - COCO annotation files, folders of VOC annotations, folders of images: [`CocoIndex`], [`LabeledSet`],
+//!   [`UnlabeledSet`].
+//! - What happens to data that cannot be used: [`DataPolicy`], [`DataReport`].
 //! - Which images are labeled: [`SplitManifest`].
 //! - Views: [`ViewGeometry`] moves pixels and boxes alike, [`AugmentConfig`] says what is drawn,
 //!   [`LabeledView`] and [`UnlabeledViews`] are one image's.
 //! - Batches: [`TrainLoader`] and [`EvalLoader`].
 //! - [`scenes`]: a generated dataset.
 
+pub mod check;
 pub mod coco;
 mod dataset;
 mod error;
+mod files;
 pub mod folder;
 pub mod image;
 pub(crate) mod json;
+mod policy;
+mod problem;
+mod records;
 pub mod split;
+pub mod voc;
 
 mod augment;
 mod concerns;
@@ -22,6 +30,8 @@ mod fingerprint;
 mod float_image;
 mod geometry;
 mod host_images;
+#[cfg(test)]
+mod hostile_tests;
 mod image_cache;
 pub mod image_ops;
 mod invalid_config;
@@ -31,11 +41,14 @@ mod random;
 pub mod scenes;
 mod shuffled_order;
 mod strong;
+mod usable;
 mod views;
 
-pub use coco::{CocoAnnotation, CocoImage, CocoIndex, CocoLabels, InvalidBoxes};
+pub use coco::{CocoAnnotation, CocoImage, CocoIndex, CocoLabels};
 pub use dataset::{Category, LabeledSample, LabeledSet, UnlabeledImage, UnlabeledSet};
-pub use error::{BoxProblem, DataError};
+pub use error::{BoxProblem, DataError, TextPosition};
+pub use policy::{DataPolicy, PolicyMode, SkipBound};
+pub use problem::{DataProblem, DataReport, Unit};
 
 pub use augment::AugmentConfig;
 pub use concerns::concerns;

@@ -27,7 +27,7 @@ pub struct SplitManifest {
     pub percent: f64,
     /// The number of the draw; each fold draws anew from all images.
     pub fold: u64,
-    /// SHA-256 of the annotation file, in lower-case hexadecimal.
+    /// SHA-256 of the annotation file, or of all VOC files one after another, in lower-case hexadecimal.
     pub annotations_sha256: String,
     /// The ids of labeled images, ascending.
     pub labeled: Vec<u64>,
@@ -49,7 +49,7 @@ impl SplitManifest {
             return Err(DataError::InvalidPercent { percent });
         }
         let (labeled, unlabeled) = draw_ids(index.image_ids(), percent, fold);
-        let annotations_sha256 = sha256(index.path())?;
+        let annotations_sha256 = sha256(index)?;
         Ok(Self { version: Self::VERSION, percent, fold, annotations_sha256, labeled, unlabeled })
     }
 
@@ -83,7 +83,7 @@ impl SplitManifest {
             let (found, supported) = (self.version, Self::VERSION);
             return Err(DataError::ManifestVersion { path: path(), found, supported });
         }
-        let actual = sha256(index.path())?;
+        let actual = sha256(index)?;
         if self.annotations_sha256 != actual {
             let (found, annotations) = (self.annotations_sha256.clone(), index.path().to_owned());
             return Err(DataError::ManifestChecksum { path: path(), found, annotations, actual });
@@ -142,19 +142,23 @@ fn below(rng: &mut ChaCha8Rng, bound: u64) -> u64 {
     }
 }
 
-fn sha256(path: &Path) -> Result<String, DataError> {
-    let digest = || -> io::Result<_> {
-        let mut reader = BufReader::new(File::open(path)?);
-        let (mut hasher, mut buffer) = (Sha256::new(), vec![0; 1 << 16]);
-        loop {
-            match reader.read(&mut buffer)? {
-                0 => return Ok(hasher.finalize()),
-                count => hasher.update(&buffer[..count]),
-            }
+fn sha256(index: &CocoIndex) -> Result<String, DataError> {
+    let mut hasher = Sha256::new();
+    for path in index.annotation_files() {
+        add_file(&mut hasher, path).map_err(|source| DataError::io(path, source))?;
+    }
+    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn add_file(hasher: &mut Sha256, path: &Path) -> io::Result<()> {
+    let mut reader = BufReader::new(File::open(path)?);
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match reader.read(&mut buffer)? {
+            0 => return Ok(()),
+            count => hasher.update(&buffer[..count]),
         }
-    };
-    let digest = digest().map_err(|source| DataError::io(path, source))?;
-    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
 }
 
 #[cfg(test)]

@@ -105,11 +105,10 @@ fn a_manifest_survives_saving_and_loading() {
 
 #[test]
 fn the_checksum_is_sha256_in_hexadecimal() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("abc");
-    fs::write(&path, "abc").unwrap();
+    let (_dir, index) = listing(1);
+    fs::write(index.path(), "abc").unwrap();
     // The example of FIPS 180-2, appendix B.1.
-    assert_eq!(sha256(&path).unwrap(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    assert_eq!(sha256(&index).unwrap(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use sed_core::Detections;
 use serde::Deserialize;
 
 use super::*;
-use crate::data::{Category, CocoIndex, InvalidBoxes};
+use crate::data::{Category, CocoIndex, DataPolicy};
 use crate::test_data::shared_data;
 
 /// Sums of at most 1010 terms of size one, in double precision.
@@ -271,7 +271,7 @@ fn ground_truth_of_a_file_keeps_boxes_as_they_are() {
     )
     .unwrap();
     let index = CocoIndex::read(&path).unwrap();
-    let labels = index.labels(&index.image_ids(), InvalidBoxes::Refuse).unwrap();
+    let labels = index.labels(&index.image_ids(), DataPolicy::STRICT).unwrap();
     let truth = GroundTruth::from_coco(&index, &labels);
     assert_eq!(truth.image_ids, [1, 2]);
     let ids: Vec<_> = truth.categories.iter().map(|category| category.id).collect();
@@ -296,7 +296,7 @@ fn the_official_sample_gives_the_official_numbers() {
     let Some(folder) = shared_data("coco_eval_fixture") else { return };
     let text = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
     let index = CocoIndex::read(folder.join("instances_val2014_100.json")).unwrap();
-    let labels = index.labels(&index.image_ids(), InvalidBoxes::Refuse).unwrap();
+    let labels = index.labels(&index.image_ids(), DataPolicy::STRICT).unwrap();
     let truth = GroundTruth::from_coco(&index, &labels);
     assert_eq!((truth.image_ids.len(), truth.boxes.len()), (100, 839));
     assert_eq!(truth.boxes.iter().filter(|object| object.iscrowd).count(), 9);

@@ -1,9 +1,9 @@
-use std::{fmt::Display, sync::Arc};
+use std::{error::Error as _, fmt::Display, sync::Arc};
 
 use sed_core::InvalidOption;
 use thiserror::Error;
 
-use crate::{checkpoint::CheckpointError, eval::EvalError, report::ReportError};
+use crate::{checkpoint::CheckpointError, data::LoaderError, eval::EvalError, report::ReportError};
 
 /// Why a training did not start or did not finish.
 #[derive(Debug, Error)]
@@ -77,6 +77,15 @@ pub enum TrainError {
 }
 
 impl TrainError {
+    /// The image that stopped the run because it could not be read or prepared, if that is why.
+    pub fn loader(&self) -> Option<&LoaderError> {
+        let Self::Engine(error) = self else { return None };
+        match error.as_ref() {
+            burn::train::TrainingError::Dataset(error) => error.source()?.downcast_ref(),
+            _ => None,
+        }
+    }
+
     pub(crate) fn config(field: impl Into<String>, value: impl Display, rule: impl Into<String>) -> Self {
         Self::Config { field: field.into(), value: value.to_string(), rule: rule.into() }
     }

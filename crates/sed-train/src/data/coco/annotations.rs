@@ -1,24 +1,13 @@
 use std::collections::{HashMap, HashSet};
-use std::fmt;
-use std::path::Path;
 
 use sed_core::ImageSize;
-use serde::Deserialize;
-use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor};
 
 use super::CocoIndex;
-use crate::data::{BoxProblem, DataError, json};
-
-/// What to do with a box that has no area inside its image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum InvalidBoxes {
-    /// Give an error with the annotation's id.
-    #[default]
-    Refuse,
-    /// Leave the box out and list it in [`CocoLabels::skipped`]. Hand-made annotation files often hold
-    /// a few boxes without width or height.
-    Skip,
-}
+use super::entry::Entry;
+use crate::data::json::{self, ListOf};
+use crate::data::problem::{Inspector, Unusable, taken};
+use crate::data::records::Node;
+use crate::data::{BoxProblem, DataError, DataPolicy, DataReport};
 
 /// One annotation of an image.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,9 +31,9 @@ pub struct CocoAnnotation {
 /// The annotations of the images that were asked for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CocoLabels {
-    image_ids: Vec<u64>,
-    annotations: Vec<CocoAnnotation>,
-    skipped: Vec<u64>,
+    pub(in crate::data) image_ids: Vec<u64>,
+    pub(in crate::data) annotations: Vec<CocoAnnotation>,
+    pub(in crate::data) report: DataReport,
 }
 
 impl CocoLabels {
@@ -58,121 +47,157 @@ impl CocoLabels {
         &self.annotations
     }
 
-    /// The ids of annotations left out because of [`InvalidBoxes::Skip`].
-    pub fn skipped(&self) -> &[u64] {
-        &self.skipped
+    /// The annotations that were left out or repaired.
+    pub fn report(&self) -> &DataReport {
+        &self.report
     }
 }
+
+const FIELDS: &[&str] = &["id", "image_id", "category_id", "bbox", "area", "iscrowd"];
 
 pub(super) fn read(
     index: &CocoIndex,
     image_ids: &[u64],
-    invalid: InvalidBoxes,
-) -> Result<CocoLabels, DataError> {
+    policy: DataPolicy,
+) -> Result<(Vec<CocoAnnotation>, DataReport), DataError> {
     let path = index.path();
-    let mut image_ids = image_ids.to_vec();
-    image_ids.sort_unstable();
-    super::check_unique(path, "the images asked for", image_ids.iter().copied())?;
-    let wanted = image_ids
-        .iter()
-        .map(|&id| match index.image(id) {
-            Some(image) => Ok((id, image.size)),
-            None => Err(DataError::ImageNotListed { path: path.to_owned(), id }),
-        })
-        .collect::<Result<_, _>>()?;
-
+    let labels = index.categories().iter().enumerate().map(|(label, category)| (category.id, label));
     let mut collector = Collector {
-        path,
         index,
-        wanted,
-        labels: index.categories().iter().enumerate().map(|(label, category)| (category.id, label)).collect(),
-        invalid,
+        wanted: image_ids.iter().copied().collect(),
+        labels: labels.collect(),
         seen: HashSet::new(),
-        annotations: Vec::new(),
-        skipped: Vec::new(),
-        error: None,
     };
-    let parsed = json::read_seed(path, FileSeed(&mut collector));
-    if let Some(error) = collector.error {
-        return Err(error);
+    let mut inspector = Inspector::new(policy);
+    let (mut looked_at, mut annotations) = (0, Vec::new());
+    let lists = [ListOf { name: "annotations", fields: FIELDS }];
+    let found = json::read_lists(path, &lists, &mut |list, number, record| {
+        let entry = Entry::new(path, list, number, &record, &mut inspector);
+        match taken(collector.take(entry))? {
+            Some(Taken::OfAnotherImage) => return Ok(()),
+            Some(Taken::Annotation(annotation)) => annotations.push(annotation),
+            None => {}
+        }
+        looked_at += 1;
+        Ok(())
+    })?;
+    if found.is_empty() {
+        let (field, reason) = (".".to_owned(), "missing field `annotations`".to_owned());
+        return Err(DataError::Field { path: path.to_owned(), field, reason, position: None });
     }
-    parsed?;
-    let Collector { annotations, skipped, .. } = collector;
-    if annotations.iter().all(|annotation| annotation.iscrowd) {
-        return Err(DataError::NoBoxes { path: path.to_owned(), images: image_ids.len() });
-    }
-    Ok(CocoLabels { image_ids, annotations, skipped })
+    inspector.report.annotations = looked_at;
+    Ok((annotations, inspector.finish(path)?))
 }
 
-#[derive(Deserialize)]
-struct RawAnnotation {
-    id: u64,
-    image_id: u64,
-    category_id: u64,
-    bbox: [f64; 4],
-    area: Option<f64>,
-    #[serde(default, deserialize_with = "zero_or_one")]
-    iscrowd: bool,
+enum Taken {
+    Annotation(CocoAnnotation),
+    OfAnotherImage,
 }
 
-fn zero_or_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
-    match u64::deserialize(deserializer)? {
-        0 => Ok(false),
-        1 => Ok(true),
-        other => Err(de::Error::invalid_value(Unexpected::Unsigned(other), &"0 or 1")),
-    }
-}
-
-/// Takes annotations one by one and keeps those of the wanted images.
+/// Takes annotations one by one, those of the wanted images.
 struct Collector<'a> {
-    path: &'a Path,
     index: &'a CocoIndex,
-    wanted: HashMap<u64, ImageSize>,
+    wanted: HashSet<u64>,
     labels: HashMap<u64, usize>,
-    invalid: InvalidBoxes,
     seen: HashSet<u64>,
-    annotations: Vec<CocoAnnotation>,
-    skipped: Vec<u64>,
-    /// A parser can only fail with its own error type; ours waits here meanwhile.
-    error: Option<DataError>,
 }
 
 impl Collector<'_> {
-    fn take(&mut self, raw: RawAnnotation) -> Result<(), DataError> {
-        let path = || self.path.to_owned();
-        let RawAnnotation { id, image_id, category_id, bbox, area, iscrowd } = raw;
+    fn take(&mut self, mut entry: Entry) -> Result<Taken, Unusable> {
+        let path = || self.index.path().to_owned();
+        entry.check()?;
+        let id = entry.unsigned("id")?;
+        entry.place.annotation = Some(id);
+        let image_id = entry.unsigned("image_id")?;
+        entry.place.image = Some(image_id);
         if !self.seen.insert(id) {
-            return Err(DataError::DuplicateId { path: path(), field: "annotations", id });
+            let error = DataError::DuplicateId { path: path(), field: "annotations", id };
+            return Err(entry.reject(".id", error));
         }
-        let Some(&size) = self.wanted.get(&image_id) else {
-            return match self.index.image(image_id) {
-                Some(_) => Ok(()),
-                None => Err(DataError::UnknownImage { path: path(), annotation: id, id: image_id }),
-            };
+        let image = match self.index.image(image_id) {
+            Some(image) if self.wanted.contains(&image_id) => image,
+            Some(_) => return Ok(Taken::OfAnotherImage),
+            None if self.index.is_dropped(image_id) => return Ok(Taken::OfAnotherImage),
+            None => {
+                let error = DataError::UnknownImage { path: path(), annotation: id, id: image_id };
+                return Err(entry.reject(".image_id", error));
+            }
         };
+        let category_id = entry.unsigned("category_id")?;
         let Some(&label) = self.labels.get(&category_id) else {
-            return Err(DataError::UnknownCategory { path: path(), annotation: id, id: category_id });
+            let error = DataError::UnknownCategory { path: path(), annotation: id, id: category_id };
+            return Err(entry.reject(".category_id", error));
         };
-        let area = area.unwrap_or(bbox[2] * bbox[3]);
-        match (clip(bbox, size), self.invalid) {
-            (Ok(_), _) if area < 0. => Err(DataError::NegativeArea { path: path(), annotation: id, area }),
-            (Ok(clipped), _) => {
-                self.annotations.push(CocoAnnotation { id, image_id, label, bbox, clipped, area, iscrowd });
-                Ok(())
-            }
-            (Err(_), InvalidBoxes::Skip) => {
-                self.skipped.push(id);
-                Ok(())
-            }
-            (Err(problem), InvalidBoxes::Refuse) => {
-                Err(DataError::InvalidBox { path: path(), annotation: id, image: image_id, bbox, problem })
-            }
+        let iscrowd = iscrowd(&mut entry)?;
+        let mut bbox = bbox(&mut entry)?;
+        let invalid = |bbox, problem| DataError::InvalidBox {
+            path: path(),
+            annotation: id,
+            image: image_id,
+            bbox,
+            problem,
+        };
+        if (bbox[2] < 0. || bbox[3] < 0.) && clip(swapped(bbox), image.size).is_ok() {
+            entry.mend(".bbox", invalid(bbox, BoxProblem::ZeroSize), "swap the corners")?;
+            bbox = swapped(bbox);
         }
+        let clipped =
+            clip(bbox, image.size).map_err(|problem| entry.reject(".bbox", invalid(bbox, problem)))?;
+        let mut area = match entry.optional("area") {
+            Some(node) => entry.number(".area", node)?,
+            None => bbox[2] * bbox[3],
+        };
+        if area < 0. {
+            let error = DataError::NegativeArea { path: path(), annotation: id, area };
+            entry.mend(".area", error, "take the area of the box")?;
+            area = bbox[2] * bbox[3];
+        }
+        Ok(Taken::Annotation(CocoAnnotation { id, image_id, label, bbox, clipped, area, iscrowd }))
     }
 }
 
+fn iscrowd(entry: &mut Entry) -> Result<bool, Unusable> {
+    match entry.optional("iscrowd") {
+        None | Some(Node::Unsigned(0)) => Ok(false),
+        Some(Node::Unsigned(1)) => Ok(true),
+        Some(Node::Bool(value)) => {
+            let reason = Node::Bool(*value).not("0 or 1");
+            entry.mended(".iscrowd", reason, "take the truth value as 0 or 1")?;
+            Ok(*value)
+        }
+        Some(Node::Unsigned(other)) => {
+            Err(entry.wrong(".iscrowd", format!("invalid value: integer `{other}`, expected 0 or 1")))
+        }
+        Some(other) => Err(entry.wrong(".iscrowd", other.not("0 or 1"))),
+    }
+}
+
+fn bbox(entry: &mut Entry) -> Result<[f64; 4], Unusable> {
+    match entry.node("bbox")? {
+        Node::List(nodes, 4) => {
+            let mut bbox = [0.; 4];
+            for (i, (value, node)) in bbox.iter_mut().zip(nodes).enumerate() {
+                *value = entry.number(&format!(".bbox[{i}]"), node)?;
+            }
+            Ok(bbox)
+        }
+        Node::List(_, len) => {
+            Err(entry.wrong(".bbox", format!("invalid length {len}, expected an array of length 4")))
+        }
+        other => Err(entry.wrong(".bbox", other.not("an array of length 4"))),
+    }
+}
+
+/// The same box with width and height not negative.
+fn swapped([x, y, width, height]: [f64; 4]) -> [f64; 4] {
+    [x + width.min(0.), y + height.min(0.), width.abs(), height.abs()]
+}
+
 /// `[x, y, width, height]` to the corners of its part within the image.
-fn clip([x, y, width, height]: [f64; 4], size: ImageSize) -> Result<[f32; 4], BoxProblem> {
+pub(in crate::data) fn clip(
+    [x, y, width, height]: [f64; 4],
+    size: ImageSize,
+) -> Result<[f32; 4], BoxProblem> {
     if width <= 0. || height <= 0. {
         return Err(BoxProblem::ZeroSize);
     }
@@ -188,78 +213,4 @@ fn clip([x, y, width, height]: [f64; 4], size: ImageSize) -> Result<[f32; 4], Bo
     }
     let corners = [x1 as f32, y1 as f32, x2 as f32, y2 as f32];
     if corners[0] < corners[2] && corners[1] < corners[3] { Ok(corners) } else { Err(BoxProblem::ZeroSize) }
-}
-
-/// The whole file; every field but `annotations` is skipped.
-struct FileSeed<'a, 'b>(&'a mut Collector<'b>);
-
-#[derive(Deserialize)]
-#[serde(field_identifier, rename_all = "lowercase")]
-enum FileField {
-    Annotations,
-    #[serde(other)]
-    Other,
-}
-
-impl<'de> DeserializeSeed<'de> for FileSeed<'_, '_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for FileSeed<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("an object with the field `annotations`")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let mut found = false;
-        while let Some(field) = map.next_key()? {
-            match field {
-                FileField::Annotations if found => return Err(de::Error::duplicate_field("annotations")),
-                FileField::Annotations => {
-                    found = true;
-                    map.next_value_seed(ListSeed(&mut *self.0))?;
-                }
-                FileField::Other => {
-                    map.next_value::<IgnoredAny>()?;
-                }
-            }
-        }
-        if found { Ok(()) } else { Err(de::Error::missing_field("annotations")) }
-    }
-}
-
-/// The list of annotations.
-struct ListSeed<'a, 'b>(&'a mut Collector<'b>);
-
-impl<'de> DeserializeSeed<'de> for ListSeed<'_, '_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-}
-
-impl<'de> Visitor<'de> for ListSeed<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("a list of annotations")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        while let Some(raw) = list.next_element()? {
-            if let Err(error) = self.0.take(raw) {
-                let stop = de::Error::custom(&error);
-                self.0.error = Some(error);
-                return Err(stop);
-            }
-        }
-        Ok(())
-    }
 }

@@ -2,10 +2,11 @@
 //!
 //! A file is read in two steps. [`CocoIndex::read`] takes its images and categories only;
 //! [`CocoIndex::labels`] then takes the annotations of the images asked for and drops all others
-//! while it parses, so that labels of an unlabeled image are never in memory.
+//! while it parses, so that labels of an unlabeled image are never in memory. Annotations of
+//! [PASCAL VOC](super::voc) are read to the same types.
 //!
 //! ```
-//! use sed_train::data::{CocoIndex, InvalidBoxes};
+//! use sed_train::data::{CocoIndex, DataPolicy};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let dir = tempfile::tempdir()?;
@@ -19,7 +20,7 @@
 //!     "annotations": [{"id": 1, "image_id": 7, "category_id": 3, "bbox": [10, 10, 40, 10]}]
 //! }"#)?;
 //! let index = CocoIndex::read(&file)?;
-//! let labels = index.labels(&[7], InvalidBoxes::Refuse)?;
+//! let labels = index.labels(&[7], DataPolicy::STRICT)?;
 //! let labeled = index.labeled_set(dir.path(), &labels)?;
 //! let unlabeled = index.unlabeled_set(dir.path(), &[8])?;
 //!
@@ -31,19 +32,25 @@
 //! ```
 
 mod annotations;
+mod entry;
+mod index;
+#[cfg(test)]
+mod policy_tests;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use sed_core::{ImageSize, Targets};
-use serde::Deserialize;
 
-use super::{Category, DataError, LabeledSample, LabeledSet, UnlabeledImage, UnlabeledSet, json};
+use super::files::existing_file;
+use super::{
+    Category, DataError, DataPolicy, DataReport, LabeledSample, LabeledSet, UnlabeledImage, UnlabeledSet, voc,
+};
 
-pub use annotations::{CocoAnnotation, CocoLabels, InvalidBoxes};
+pub(super) use annotations::clip;
+pub use annotations::{CocoAnnotation, CocoLabels};
 
 /// An image as an annotation file lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,66 +63,78 @@ pub struct CocoImage {
     pub size: ImageSize,
 }
 
-/// The images and categories of an annotation file, each sorted by id; no annotations.
+/// The images and categories of a labeled dataset, each sorted by id; no annotations.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CocoIndex {
-    path: PathBuf,
-    images: Vec<CocoImage>,
-    categories: Vec<Category>,
+    pub(super) path: PathBuf,
+    pub(super) source: Source,
+    pub(super) images: Vec<CocoImage>,
+    pub(super) categories: Vec<Category>,
+    /// Ids of listed images that were left out; their annotations are no problem.
+    pub(super) dropped: HashSet<u64>,
+    pub(super) report: DataReport,
 }
 
-#[derive(Deserialize)]
-struct RawIndex {
-    #[serde(default)]
-    images: Vec<RawImage>,
-    #[serde(default)]
-    categories: Vec<Category>,
-}
-
-#[derive(Deserialize)]
-struct RawImage {
-    id: u64,
-    file_name: String,
-    width: usize,
-    height: usize,
+/// Where the annotations lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Source {
+    /// In the index' own file.
+    Json,
+    /// The VOC file of each image.
+    Voc(HashMap<u64, PathBuf>),
 }
 
 impl CocoIndex {
-    /// Reads `images` and `categories` of an annotation file.
+    /// Reads `images` and `categories` of a COCO annotation file; every problem is an error.
     ///
     /// # Errors
     ///
-    /// A file that is missing or malformed, an empty list, an id or file name that occurs twice,
-    /// a file name that leads out of the image folder, an image of size zero.
+    /// Those of [`CocoIndex::open`].
     pub fn read(path: impl AsRef<Path>) -> Result<Self, DataError> {
+        index::read(path.as_ref(), DataPolicy::STRICT)
+    }
+
+    /// Reads the images and categories of a COCO annotation file, or of a folder or list of VOC files
+    /// (see [`voc`]), whichever lies at `path`. VOC files know classes by their names alone: `classes` are
+    /// the categories that the names stand for; without it the names found, sorted, with ids from 1. COCO
+    /// files have categories of their own.
+    ///
+    /// # Errors
+    ///
+    /// A file that is missing or malformed, an empty list, a category that is wrong or occurs twice;
+    /// unless `policy` has them left out, an image that lacks a field, whose id or file name occurs twice,
+    /// whose file name leads out of the image folder, or whose size is zero.
+    pub fn open(
+        path: impl AsRef<Path>,
+        classes: Option<&[Category]>,
+        policy: DataPolicy,
+    ) -> Result<Self, DataError> {
         let path = path.as_ref();
-        let raw: RawIndex = json::read(path)?;
-        if raw.images.is_empty() {
-            return Err(DataError::NoImages { path: path.to_owned() });
+        match voc::is_voc(path) {
+            true => voc::read_index(path, classes, policy),
+            false => index::read(path, policy),
         }
-        if raw.categories.is_empty() {
-            return Err(DataError::NoCategories { path: path.to_owned() });
+    }
+
+    /// The images that were left out or repaired.
+    pub fn report(&self) -> &DataReport {
+        &self.report
+    }
+
+    /// The files that hold the annotations, in order.
+    pub(super) fn annotation_files(&self) -> Vec<&Path> {
+        match &self.source {
+            Source::Json => vec![&self.path],
+            Source::Voc(files) => {
+                let mut files: Vec<_> = files.values().map(PathBuf::as_path).collect();
+                files.sort_unstable();
+                files
+            }
         }
+    }
 
-        let mut images = raw
-            .images
-            .into_iter()
-            .map(|RawImage { id, file_name, width, height }| {
-                if width == 0 || height == 0 {
-                    return Err(DataError::EmptyImage { path: path.to_owned(), id, width, height });
-                }
-                check_file_name(path, &file_name)?;
-                Ok(CocoImage { id, file_name, size: ImageSize::new(height, width) })
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        images.sort_unstable_by_key(|image| image.id);
-        check_unique(path, "images", images.iter().map(|image| image.id))?;
-        check_unique_names(path, images.iter().map(|image| image.file_name.as_str()))?;
-
-        let mut categories = raw.categories;
-        categories.sort_unstable_by_key(|category| category.id);
-        check_unique(path, "categories", categories.iter().map(|category| category.id))?;
-        Ok(Self { path: path.to_owned(), images, categories })
+    fn is_dropped(&self, id: u64) -> bool {
+        self.dropped.contains(&id)
     }
 
     /// The annotation file.
@@ -143,10 +162,25 @@ impl CocoIndex {
     ///
     /// # Errors
     ///
-    /// A file that is missing or malformed, an id that does not exist or occurs twice, a negative
-    /// area, a box that cannot be a target (unless `invalid` says to skip it), or no box at all.
-    pub fn labels(&self, image_ids: &[u64], invalid: InvalidBoxes) -> Result<CocoLabels, DataError> {
-        annotations::read(self, image_ids, invalid)
+    /// A file that is missing or malformed, an id that was asked for twice or does not exist, no box at
+    /// all; unless `policy` has them left out or repaired, an annotation that lacks a field, whose id
+    /// occurs twice, whose image or category does not exist, whose area is negative, or whose box cannot
+    /// be a target.
+    pub fn labels(&self, image_ids: &[u64], policy: DataPolicy) -> Result<CocoLabels, DataError> {
+        let mut image_ids = image_ids.to_vec();
+        image_ids.sort_unstable();
+        check_unique(&self.path, "the images asked for", image_ids.iter().copied())?;
+        if let Some(&id) = image_ids.iter().find(|&&id| self.image(id).is_none()) {
+            return Err(DataError::ImageNotListed { path: self.path.clone(), id });
+        }
+        let (annotations, report) = match &self.source {
+            Source::Json => annotations::read(self, &image_ids, policy)?,
+            Source::Voc(files) => voc::read_labels(self, files, &image_ids, policy)?,
+        };
+        if annotations.iter().all(|annotation| annotation.iscrowd) {
+            return Err(DataError::NoBoxes { path: self.path.clone(), images: image_ids.len() });
+        }
+        Ok(CocoLabels { image_ids, annotations, report })
     }
 
     /// The images of `labels`, below the folder `root`, with their objects.
@@ -224,54 +258,12 @@ impl UnlabeledSet {
     /// A file that is missing or malformed, no images, a file name that occurs twice or leads out
     /// of `root`, an image file that is missing.
     pub fn from_json(path: impl AsRef<Path>, root: impl AsRef<Path>) -> Result<Self, DataError> {
-        #[derive(Deserialize)]
-        struct Listing {
-            #[serde(default)]
-            images: Vec<Entry>,
-        }
-        #[derive(Deserialize)]
-        struct Entry {
-            file_name: String,
-        }
-
-        let path = path.as_ref();
-        let listing: Listing = json::read(path)?;
-        if listing.images.is_empty() {
-            return Err(DataError::NoImages { path: path.to_owned() });
-        }
-        check_unique_names(path, listing.images.iter().map(|image| image.file_name.as_str()))?;
-        let images = listing
-            .images
-            .into_iter()
-            .map(|Entry { file_name }| {
-                check_file_name(path, &file_name)?;
-                let file = existing_file(root.as_ref(), &file_name)?;
-                Ok(UnlabeledImage { key: file_name, path: file })
-            })
-            .collect::<Result<_, _>>()?;
+        let image = |key: String| {
+            let path = existing_file(root.as_ref(), &key)?;
+            Ok(UnlabeledImage { key, path })
+        };
+        let images = index::read_names(path.as_ref())?.into_iter().map(image).collect::<Result<_, _>>()?;
         Ok(Self { images })
-    }
-}
-
-/// Refuses names that would leave the image folder when joined to it.
-fn check_file_name(path: &Path, file_name: &str) -> Result<(), DataError> {
-    let mut components = Path::new(file_name).components().peekable();
-    let inside = components.peek().is_some()
-        && components.all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
-        && !file_name.contains('\0');
-    if inside {
-        Ok(())
-    } else {
-        Err(DataError::UnsafeFileName { path: path.to_owned(), file_name: file_name.to_owned() })
-    }
-}
-
-fn existing_file(root: &Path, file_name: &str) -> Result<PathBuf, DataError> {
-    let file = root.join(file_name);
-    match fs::metadata(&file) {
-        Ok(metadata) if metadata.is_file() => Ok(file),
-        Ok(_) => Err(DataError::io(&file, std::io::Error::other("not a file"))),
-        Err(source) => Err(DataError::io(&file, source)),
     }
 }
 
@@ -283,16 +275,6 @@ fn check_unique(path: &Path, field: &'static str, ids: impl Iterator<Item = u64>
             return Err(DataError::DuplicateId { path: path.to_owned(), field, id });
         }
         previous = Some(id);
-    }
-    Ok(())
-}
-
-fn check_unique_names<'a>(path: &Path, names: impl Iterator<Item = &'a str>) -> Result<(), DataError> {
-    let mut seen = HashSet::new();
-    for name in names {
-        if !seen.insert(name) {
-            return Err(DataError::DuplicateFileName { path: path.to_owned(), file_name: name.to_owned() });
-        }
     }
     Ok(())
 }

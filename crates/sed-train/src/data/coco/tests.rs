@@ -33,7 +33,7 @@ impl Fixture {
     }
 
     fn labels(&self, ids: &[u64]) -> Result<CocoLabels, DataError> {
-        self.read()?.labels(ids, InvalidBoxes::Refuse)
+        self.read()?.labels(ids, DataPolicy::STRICT)
     }
 
     /// The text of an error that must start with the file's name, without it.
@@ -85,7 +85,7 @@ fn index_is_sorted_and_classes_are_dense() {
 fn boxes_are_clipped_and_crowds_kept_apart() {
     let fixture = Fixture::new(&valid());
     let index = fixture.read().unwrap();
-    let labels = index.labels(&[20, 10], InvalidBoxes::Refuse).unwrap();
+    let labels = index.labels(&[20, 10], DataPolicy::STRICT).unwrap();
     let set = index.labeled_set(fixture.dir.path(), &labels).unwrap();
 
     assert_eq!((set.len(), set.num_objects(), set.is_empty()), (2, 3, false));
@@ -129,7 +129,7 @@ fn an_image_without_annotations_is_kept_as_background() {
         value["annotations"].as_array_mut().unwrap().remove(1);
     });
     let index = fixture.read().unwrap();
-    let labels = index.labels(&index.image_ids(), InvalidBoxes::Refuse).unwrap();
+    let labels = index.labels(&index.image_ids(), DataPolicy::STRICT).unwrap();
     let set = index.labeled_set(fixture.dir.path(), &labels).unwrap();
     assert_eq!(set.samples[1].targets, Targets::default());
 }
@@ -184,12 +184,8 @@ fn malformed_json_is_named_with_line_and_column() {
 #[test]
 fn a_missing_or_mistyped_field_is_named_by_its_path() {
     let cases: [(&str, Value, &str); 4] = [
-        (
-            "/images/1/width",
-            json!("wide"),
-            "at images[1].width: invalid type: string \"wide\", expected usize",
-        ),
-        ("/images/0/height", json!(-3), "at images[0].height: invalid value: integer `-3`, expected usize"),
+        ("/images/1/width", json!("wide"), "at images[1].width: invalid type: string \"wide\", expected u64"),
+        ("/images/0/height", json!(-3), "at images[0].height: invalid value: integer `-3`, expected u64"),
         (
             "/categories/1/name",
             json!(7),
@@ -234,8 +230,7 @@ fn nan_and_infinite_coordinates_are_named_by_their_path() {
         assert!(text.contains(number));
         let fixture = Fixture::text(&text);
         // The index skips annotations, and the parser refuses such text even then.
-        let text =
-            fixture.message(fixture.read().and_then(|index| index.labels(&[10], InvalidBoxes::Refuse)));
+        let text = fixture.message(fixture.read().and_then(|index| index.labels(&[10], DataPolicy::STRICT)));
         assert!(text.starts_with("at annotations[3].bbox[1]: ") && text.contains(reason), "{number}: {text}");
     }
 }
@@ -274,7 +269,7 @@ fn duplicate_ids_and_names_are_named() {
 }
 
 #[test]
-fn boxes_without_area_in_the_image_are_named_or_skipped() {
+fn boxes_without_area_in_the_image_are_named() {
     let outside = BoxProblem::Outside { width: 40, height: 30 };
     let cases = [
         ([1., 1., 0., 5.], BoxProblem::ZeroSize),
@@ -293,9 +288,6 @@ fn boxes_without_area_in_the_image_are_named_or_skipped() {
         assert!(matches!(error, DataError::InvalidBox { problem, .. } if problem == expected), "{error}");
         let text = fixture.message(fixture.labels(&[10]));
         assert_eq!(text, format!("annotation 4 (image 10): bbox {bbox:?}: {expected}"));
-        let labels = fixture.read().unwrap().labels(&[10], InvalidBoxes::Skip).unwrap();
-        assert_eq!(labels.skipped(), [4]);
-        assert_eq!(labels.annotations().iter().map(|annotation| annotation.id).collect::<Vec<_>>(), [1, 3]);
     }
     assert_eq!(outside.to_string(), "it lies outside the image of 40×30 pixels (width × height)");
     assert_eq!(BoxProblem::ZeroSize.to_string(), "width and height must be positive");
@@ -347,7 +339,7 @@ fn a_missing_image_file_is_named_before_any_training() {
     let missing = root.join("b.png");
     fs::remove_file(&missing).unwrap();
     let index = fixture.read().unwrap();
-    let labels = index.labels(&[10, 20], InvalidBoxes::Refuse).unwrap();
+    let labels = index.labels(&[10, 20], DataPolicy::STRICT).unwrap();
     for error in [
         index.labeled_set(root, &labels).unwrap_err(),
         index.unlabeled_set(root, &[20]).unwrap_err(),
@@ -369,7 +361,7 @@ fn real_files_are_read_whole() {
         let Some(folder) = shared_data(folder) else { continue };
         let data = folder.parent().unwrap();
         let index = CocoIndex::read(data.join(file)).unwrap();
-        let labels = index.labels(&index.image_ids(), InvalidBoxes::Refuse).unwrap();
+        let labels = index.labels(&index.image_ids(), DataPolicy::STRICT).unwrap();
         let set = index.labeled_set(data.join(root), &labels).unwrap();
         let found: usize = set.samples.iter().map(|sample| sample.targets.crowds.len()).sum();
         assert_eq!((set.len(), set.num_objects(), found), (images, objects, crowds), "{file}");

@@ -223,7 +223,7 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<(), SceneError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{CocoIndex, InvalidBoxes};
+    use crate::data::{CocoIndex, DataPolicy};
 
     fn small() -> SceneConfig {
         SceneConfig {
@@ -324,7 +324,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let paths = generate(&small(), &folder.path().join("scenes")).unwrap();
         let index = CocoIndex::read(&paths.train_annotations).unwrap();
-        let labels = index.labels(&index.image_ids(), InvalidBoxes::Refuse).unwrap();
+        let labels = index.labels(&index.image_ids(), DataPolicy::STRICT).unwrap();
         let set = index.labeled_set(&paths.train_images, &labels).unwrap();
         assert_eq!(set.len(), 5);
         for (i, sample) in set.samples.iter().enumerate() {

@@ -1,0 +1,47 @@
+#!/usr/bin/env python3
+"""Writes a small corpus of good files for each fuzz target, below fuzz/corpus.
+
+    python3 fuzz/corpora.py
+    cargo +nightly fuzz run coco -- -max_total_time=1200
+"""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+fuzz = Path(__file__).resolve().parent
+root = fuzz.parent
+
+
+def corpus(target):
+    folder = fuzz / "corpus" / target
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+annotations = fuzz / "seeds" / "annotations.json"
+shutil.copy(annotations, corpus("coco"))
+shutil.copy(fuzz / "seeds" / "a.xml", corpus("voc"))
+manifest = {
+    "version": 1,
+    "percent": 50.0,
+    "fold": 0,
+    "annotations_sha256": hashlib.sha256(annotations.read_bytes()).hexdigest(),
+    "labeled": [1],
+    "unlabeled": [2],
+}
+(corpus("split") / "split.json").write_text(json.dumps(manifest))
+(corpus("config") / "train.toml").write_text("iterations = 10\nburn_in = 2\n[teacher]\ndecay = 0.99\n")
+(corpus("config") / "data.toml").write_text("mode = 'skip'\nmax_skipped = '1%'\n")
+for path in (root / "crates/sed-train/tests/fixtures/images").iterdir():
+    shutil.copy(path, corpus("image"))
+for path in (root / "crates/sed-models/tests/fixtures").glob("conv*.pth"):
+    shutil.copy(path, corpus("pytorch"))
+header = json.dumps(
+    {
+        "weight": {"dtype": "F32", "shape": [2, 2, 1, 1], "data_offsets": [0, 16]},
+        "bias": {"dtype": "F32", "shape": [2], "data_offsets": [16, 24]},
+    }
+).encode()
+(corpus("safetensors") / "conv.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(24))
