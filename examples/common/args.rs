@@ -8,6 +8,7 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser},
 };
 use sed::train::train::Method;
+use serde::{Deserialize, Serialize};
 
 /// Trains a detector from few labeled and many unlabeled images.
 ///
@@ -95,7 +96,8 @@ pub struct Args {
 }
 
 /// `--detector` of the examples that know both.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum DetectorName {
     /// RetinaNet, of one stage.
     Retinanet,

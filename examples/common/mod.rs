@@ -8,8 +8,10 @@ pub mod data;
 pub mod models;
 pub mod preset;
 pub mod report;
+pub mod run_file;
 pub mod session;
 pub mod settings;
+pub mod trained;
 
 use std::{path::PathBuf, process::ExitCode, time::SystemTime};
 

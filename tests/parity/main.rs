@@ -5,6 +5,7 @@
 //! largest reference of the same tensor.
 
 mod boxes;
+mod coco_eval;
 mod faster_rcnn;
 mod fixture;
 mod formula;

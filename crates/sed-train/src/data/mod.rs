@@ -31,6 +31,7 @@ mod shuffled_order;
 mod strong;
 mod views;
 
+pub(crate) use coco::zero_or_one;
 pub use coco::{CocoAnnotation, CocoImage, CocoIndex, CocoLabels, InvalidBoxes};
 pub use dataset::{Category, LabeledSample, LabeledSet, UnlabeledImage, UnlabeledSet};
 pub use error::{BoxProblem, DataError};

@@ -115,7 +115,8 @@ struct RawAnnotation {
     iscrowd: bool,
 }
 
-fn zero_or_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+/// A flag that files write as 0 or 1.
+pub(crate) fn zero_or_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     match u64::deserialize(deserializer)? {
         0 => Ok(false),
         1 => Ok(true),

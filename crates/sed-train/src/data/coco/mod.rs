@@ -43,6 +43,7 @@ use serde::Deserialize;
 
 use super::{Category, DataError, LabeledSample, LabeledSet, UnlabeledImage, UnlabeledSet, json};
 
+pub(crate) use annotations::zero_or_one;
 pub use annotations::{CocoAnnotation, CocoLabels, InvalidBoxes};
 
 /// An image as an annotation file lists it.
