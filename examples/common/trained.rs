@@ -142,6 +142,14 @@ impl TrainedDetector {
         }
     }
 
+    /// Writes the weights.
+    pub fn save(&self, path: &Path, format: WeightsFormat) -> Result<()> {
+        match self {
+            Self::RetinaNet(detector) => save(detector.as_ref(), path, format),
+            Self::FasterRcnn(detector) => save(detector.as_ref(), path, format),
+        }
+    }
+
     /// The objects in each image of a loader, in pixels of the original images; `done` hears the number of images so far.
     pub fn detect_all(
         &self,
@@ -159,6 +167,37 @@ impl TrainedDetector {
             done(all.len());
         }
         Ok(all)
+    }
+}
+
+/// A format of files of weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WeightsFormat {
+    /// `.safetensors`, with torchvision's keys.
+    Safetensors,
+    /// `.bpk`, Burn's own.
+    Burnpack,
+}
+
+impl WeightsFormat {
+    /// The format that the ending of a name promises.
+    pub fn of(path: &Path) -> Option<Self> {
+        match path.extension()?.to_str()? {
+            "safetensors" => Some(Self::Safetensors),
+            "bpk" => Some(Self::Burnpack),
+            _ => None,
+        }
+    }
+}
+
+/// Writes the parameters and running statistics of a detector.
+fn save<D: Detector>(detector: &D, path: &Path, format: WeightsFormat) -> Result<()> {
+    match format {
+        WeightsFormat::Safetensors => Ok(weights::save_safetensors(detector, path)?),
+        WeightsFormat::Burnpack => {
+            let saved = detector.clone().into_record().save(path);
+            saved.with_context(|| path.display().to_string())
+        }
     }
 }
 
