@@ -12,6 +12,7 @@ mod formula;
 mod images;
 mod layers;
 mod losses;
+mod pipeline;
 mod retinanet;
 mod roi_align;
 mod weights;

@@ -60,8 +60,8 @@ fn losses(name: &str, config: &RetinaNetConfig) {
     }
 }
 
-/// torchvision's own, with fewer candidates and detections, so that both limits act. The fixture's images are padded to
-/// whole cells; `tests/torchvision_photos.rs` has those of torchvision's padding.
+/// torchvision's own, with fewer candidates and detections, so that both limits act; the fixture's images are padded to
+/// whole cells.
 fn standard() -> RetinaNetConfig {
     let standard = RetinaNetConfig::torchvision(4);
     let postprocess = PostProcess { candidates_per_level: 200, max_detections: 60, ..standard.postprocess };
