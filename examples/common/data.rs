@@ -169,7 +169,12 @@ impl Dataset {
             cache_bytes,
         };
         Ok(TrainData {
-            train: TrainLoader::new(self.labeled.clone(), self.unlabeled.clone(), augment.clone(), config)?,
+            train: Arc::new(TrainLoader::new(
+                self.labeled.clone(),
+                self.unlabeled.clone(),
+                augment.clone(),
+                config,
+            )?),
             valid: Arc::new(EvalLoader::new(&self.valid, eval)?),
             truth: self.truth.clone(),
             evaluator: Arc::new(CocoEvaluator),

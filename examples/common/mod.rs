@@ -12,6 +12,7 @@ pub mod run_file;
 pub mod session;
 pub mod settings;
 pub mod signals;
+pub mod trained;
 
 use std::{path::PathBuf, process::ExitCode, time::SystemTime};
 

@@ -29,6 +29,9 @@ pub trait Model: Serialize + DeserializeOwned {
     /// Sets the number of classes.
     fn set_classes(&mut self, classes: usize);
 
+    /// Sets the score that a detection must exceed.
+    fn set_score_threshold(&mut self, threshold: f32);
+
     /// Whether all options fit, and views of two sizes compare.
     fn validate(&self) -> Result<()>;
 
@@ -83,6 +86,10 @@ impl Model for RetinaNetConfig {
         self.num_classes = classes;
     }
 
+    fn set_score_threshold(&mut self, threshold: f32) {
+        self.postprocess.score_threshold = threshold;
+    }
+
     fn validate(&self) -> Result<()> {
         Ok(self.validate_for_views()?)
     }
@@ -103,6 +110,10 @@ impl Model for FasterRcnnConfig {
 
     fn set_classes(&mut self, classes: usize) {
         self.num_classes = classes;
+    }
+
+    fn set_score_threshold(&mut self, threshold: f32) {
+        self.roi.postprocess.score_threshold = threshold;
     }
 
     fn validate(&self) -> Result<()> {

@@ -11,8 +11,6 @@ use serde::{Deserialize, Serialize};
 
 use super::args::{Args, DEFAULT_DEVICE, DetectorName, TrainingArgs};
 
-const FILE: &str = "run.toml";
-
 /// The detector, the classes, and the arguments that the run was started with.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RunFile {
@@ -27,15 +25,18 @@ pub struct RunFile {
 }
 
 impl RunFile {
+    /// The name of the file.
+    pub const NAME: &str = "run.toml";
+
     /// Writes it into a run folder.
     pub fn write(&self, folder: &RunFolder) -> Result<()> {
-        folder.write_toml(FILE, self)?;
+        folder.write_toml(Self::NAME, self)?;
         Ok(())
     }
 
     /// Reads it from a run folder.
     pub fn read(folder: &Path) -> Result<Self> {
-        let path = folder.join(FILE);
+        let path = folder.join(Self::NAME);
         let text =
             fs::read_to_string(&path).with_context(|| format!("{}: not a run folder", path.display()))?;
         toml::from_str(&text).map_err(|error| anyhow!("{}: {error}", path.display()))

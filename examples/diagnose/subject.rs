@@ -1,19 +1,17 @@
 //! What is measured: a configuration and the weights that belong to it.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use sed::train::data::{DataPolicy, scenes::SceneConfig};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::{
     common::{
         args::DetectorName,
         models::Model,
         settings::{Settings, override_settings},
+        trained::RunConfig,
     },
     options::Options,
 };
@@ -38,21 +36,6 @@ pub struct Subject<M> {
     pub weights: Vec<(&'static str, PathBuf)>,
 }
 
-/// What is needed of a run's configuration.
-#[derive(Deserialize)]
-struct RunConfig<M> {
-    model: M,
-    augment: RunViews,
-    scenes: Option<SceneConfig>,
-    #[serde(default)]
-    data: DataPolicy,
-}
-
-#[derive(Deserialize)]
-struct RunViews {
-    image_size: usize,
-}
-
 /// What a folder of measurements was made from.
 #[derive(Serialize)]
 pub struct Record<'a, M> {
@@ -68,11 +51,8 @@ pub struct Record<'a, M> {
 impl<M: Model> Subject<M> {
     /// The configuration and the teachers of a run folder.
     pub fn of_run(run: &Path, detector: DetectorName) -> Result<Self> {
-        let path = run.join("config.toml");
-        let text = fs::read_to_string(&path).with_context(|| format!("--run: {}", path.display()))?;
-        let config: RunConfig<M> = toml::from_str(&text).map_err(|error| {
-            anyhow!("{}: not of --detector {}: {}", path.display(), detector.name(), error.message())
-        })?;
+        let config = RunConfig::<M>::read(run)
+            .with_context(|| format!("--run: not of --detector {}", detector.name()))?;
         let files = RUN_WEIGHTS.map(|(name, file)| (name, run.join(file)));
         let weights: Vec<_> = files.into_iter().filter(|(_, file)| file.is_file()).collect();
         ensure!(

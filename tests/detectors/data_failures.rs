@@ -19,14 +19,14 @@ use sed::{
     train::{
         data::{
             AugmentConfig, Category, DataError, EvalLoader, EvalLoaderConfig, LabeledSample, LabeledSet,
-            LoaderConfig, LoaderError, TrainBatch, TrainLoader, UnlabeledImage, UnlabeledSet,
+            LoaderConfig, LoaderError, TrainBatch, TrainLoader, TrainSource, UnlabeledImage, UnlabeledSet,
         },
         eval::{CocoEvaluator, GroundTruth, GroundTruthBox},
-        train::{Method, OptimizerConfig, TrainConfig, TrainData, TrainError, train},
+        train::{Method, OptimizerConfig, Run, TrainConfig, TrainData, TrainError, train},
     },
 };
 
-use crate::toy::Toy;
+use crate::cells::CellDetector;
 
 const IMAGES: usize = 8;
 
@@ -115,7 +115,7 @@ fn failure(data: &TrainData) -> TrainError {
     };
     let device = Device::default();
     let started = Instant::now();
-    let result = train(Toy::new(&device), data, &config, &device, "failing", None);
+    let result = train(CellDetector::new(2, &device), data, &config, &device, &Run::new("failing"));
     assert!(started.elapsed() < Duration::from_secs(60));
     match result {
         Ok(outcome) => panic!("a run with {} evaluations and no error", outcome.evaluations.len()),
@@ -141,7 +141,7 @@ fn a_damaged_image_stops_the_run_and_is_named() {
 
 /// A loader whose worker panics on the third batch of an epoch.
 #[derive(Clone)]
-struct Panicking(Arc<dyn DataLoader<TrainBatch>>);
+struct Panicking(Arc<dyn TrainSource>);
 
 struct Batches<'a>(Box<dyn DataLoaderIterator<TrainBatch> + 'a>, usize);
 
@@ -174,12 +174,22 @@ impl DataLoader<TrainBatch> for Panicking {
         self.0.num_items()
     }
 
-    fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<TrainBatch>> {
-        Arc::new(Self(self.0.to_device(device)))
+    fn to_device(&self, _device: &Device) -> Arc<dyn DataLoader<TrainBatch>> {
+        Arc::new(self.clone())
     }
 
     fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<TrainBatch>> {
-        Arc::new(Self(self.0.slice(start, end)))
+        self.0.slice(start, end)
+    }
+}
+
+impl TrainSource for Panicking {
+    fn iterations_per_epoch(&self) -> usize {
+        self.0.iterations_per_epoch()
+    }
+
+    fn resume_at(&self, iteration: usize, epoch_is_over: bool) {
+        self.0.resume_at(iteration, epoch_is_over);
     }
 }
 

@@ -1,11 +1,13 @@
 //! One trainer for every detector: one stage, two stages, a single feature map, and one of a downstream crate.
 
+#[path = "../../examples/own_detector/cells.rs"]
+mod cells;
 mod data_failures;
 mod methods;
 mod scales;
-mod toy;
 
 use burn::{tensor::Device, train::TrainStep};
+use cells::CellDetector;
 use sed::{
     core::{Detector, ImageSize, Targets},
     models::{
@@ -19,7 +21,6 @@ use sed::{
         train::{Method, OptimizerConfig, SemiSupervised, TrainConfig},
     },
 };
-use toy::Toy;
 
 const SIDE: usize = 64;
 
@@ -174,5 +175,5 @@ fn a_faster_rcnn_on_a_single_map_trains() {
 
 #[test]
 fn a_detector_of_another_crate_trains() {
-    trains(Toy::new(&device()));
+    trains(CellDetector::new(2, &device()));
 }

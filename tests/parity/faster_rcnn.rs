@@ -47,13 +47,14 @@ fn options(config: FasterRcnnConfig, fixture: &Fixture) -> FasterRcnnConfig {
     config
 }
 
+/// torchvision's own; the fixture's images are padded to whole cells.
 fn standard() -> FasterRcnnConfig {
-    FasterRcnnConfig::torchvision(4)
+    FasterRcnnConfig { pad_multiple: None, ..FasterRcnnConfig::torchvision(4) }
 }
 
 /// ResNet-18 of base width 16, P2 to P6 of 16 channels, 5×5 bins, 3 classes.
 fn narrow() -> FasterRcnnConfig {
-    let base = FasterRcnnConfig::torchvision(3);
+    let base = FasterRcnnConfig { pad_multiple: None, ..FasterRcnnConfig::torchvision(3) };
     FasterRcnnConfig {
         backbone: ResNetFpnConfig {
             body: ResNetConfig { base_width: 16, ..ResNetConfig::new(18) },

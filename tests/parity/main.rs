@@ -5,12 +5,14 @@
 //! largest reference of the same tensor.
 
 mod boxes;
+mod coco_eval;
 mod faster_rcnn;
 mod fixture;
 mod formula;
 mod images;
 mod layers;
 mod losses;
+mod pipeline;
 mod retinanet;
 mod roi_align;
 mod weights;

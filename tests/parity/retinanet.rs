@@ -60,11 +60,12 @@ fn losses(name: &str, config: &RetinaNetConfig) {
     }
 }
 
-/// torchvision's own, with fewer candidates and detections, so that both limits act.
+/// torchvision's own, with fewer candidates and detections, so that both limits act; the fixture's images are padded to
+/// whole cells.
 fn standard() -> RetinaNetConfig {
     let standard = RetinaNetConfig::torchvision(4);
     let postprocess = PostProcess { candidates_per_level: 200, max_detections: 60, ..standard.postprocess };
-    RetinaNetConfig { postprocess, ..standard }
+    RetinaNetConfig { postprocess, pad_multiple: None, ..standard }
 }
 
 /// ResNet-18 of base width 16, P3 to P7 of 16 channels, 3 classes.
@@ -79,6 +80,7 @@ fn narrow(norm: NormKind, p6_source: P6Source, box_loss: BoxLoss) -> RetinaNetCo
         anchors: AnchorConfig { sizes: sizes.to_vec(), ratios: vec![0.5, 1.0, 2.0], rounding: true },
         loss: RetinaNetLoss { box_loss, ..RetinaNetLoss::default() },
         postprocess: PostProcess { max_detections: 80, ..PostProcess::default() },
+        pad_multiple: None,
         ..RetinaNetConfig::torchvision(3)
     }
 }

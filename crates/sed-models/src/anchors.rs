@@ -1,6 +1,9 @@
 //! Anchor boxes on the grids of a feature pyramid.
 
-use sed_core::pyramid::PyramidLayout;
+use sed_core::{
+    ImageSize,
+    pyramid::{LevelLayout, PyramidLayout},
+};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -215,6 +218,25 @@ impl AnchorGenerator {
     ///
     /// If the layout has a stride that the generator has not, or another number of anchors a cell.
     pub fn grid(&self, layout: &PyramidLayout) -> Vec<[f32; 4]> {
+        self.place(layout, |level| [level.stride; 2])
+    }
+
+    /// The same on an image of size `padded`, which the strides need not divide: the anchors of a level of `r` rows are
+    /// `⌊height / r⌋` apart, its columns alike. On whole cells that is the stride; torchvision does so always.
+    ///
+    /// # Panics
+    ///
+    /// As [`grid`](Self::grid), and if the layout has more cells in a row than the image has pixels.
+    pub fn spread(&self, layout: &PyramidLayout, padded: ImageSize) -> Vec<[f32; 4]> {
+        let step = |pixels: usize, cells: usize| {
+            assert!(cells <= pixels, "AnchorGenerator: {cells} cells on {pixels} pixels");
+            pixels / cells
+        };
+        self.place(layout, |level| [step(padded.height, level.height), step(padded.width, level.width)])
+    }
+
+    /// The anchors of all levels, with rows and columns `steps` pixels apart.
+    fn place(&self, layout: &PyramidLayout, steps: impl Fn(&LevelLayout) -> [usize; 2]) -> Vec<[f32; 4]> {
         let mut anchors = Vec::with_capacity(layout.num_anchors());
         for level in &layout.levels {
             let cell = self.cell(level.stride);
@@ -225,10 +247,11 @@ impl AnchorGenerator {
                 cell.len(),
                 level.anchors_per_cell
             );
+            let [down, right] = steps(level);
             for i in 0..level.height {
-                let y = (i * level.stride) as f32;
+                let y = (i * down) as f32;
                 for j in 0..level.width {
-                    let x = (j * level.stride) as f32;
+                    let x = (j * right) as f32;
                     anchors.extend(cell.iter().map(|a| [a[0] + x, a[1] + y, a[2] + x, a[3] + y]));
                 }
             }
@@ -240,7 +263,6 @@ impl AnchorGenerator {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sed_core::ImageSize;
 
     #[test]
     fn cells_are_ordered_by_ratio_then_size_and_grids_by_row() {
@@ -253,6 +275,19 @@ mod tests {
         assert_eq!(anchors[4], [12., -1., 20., 1.]);
         assert_eq!(anchors[8], [-4., 15., 4., 17.]);
         assert_eq!(anchors.len(), 16);
+    }
+
+    #[test]
+    fn on_cells_cut_short_anchors_are_spread_over_the_image() {
+        let generator = AnchorConfig::octaves(8.0, 2, 1, &[1.0]).init(&[16, 64]);
+        // 96 by 160 pixels: 6 by 10 cells of stride 16, and 2 by 3 of stride 64, 96/2 = 48 and ⌊160/3⌋ = 53 apart.
+        let size = ImageSize::new(96, 160);
+        let layout = PyramidLayout::over(size, &[16, 64], 1);
+        let (spread, grid) = (generator.spread(&layout, size), generator.grid(&layout));
+        assert_eq!(spread[..60], grid[..60]);
+        assert_eq!(spread[61], [53. - 8., -8., 53. + 8., 8.]);
+        assert_eq!(spread[65], [106. - 8., 48. - 8., 106. + 8., 48. + 8.]);
+        assert_eq!(grid[65], [128. - 8., 64. - 8., 128. + 8., 64. + 8.]);
     }
 
     #[test]

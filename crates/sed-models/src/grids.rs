@@ -31,6 +31,19 @@ pub enum ScaleViewsError {
         /// Stride on the half view.
         fine: usize,
     },
+    /// Images are padded to sides whose half views have other grids.
+    #[error(
+        "pad_multiple: {multiple} is no multiple of {needed}, so an image and its half-size view do not compare"
+    )]
+    Padding {
+        /// What sides are padded to a multiple of.
+        multiple: usize,
+        /// What the comparison needs.
+        needed: usize,
+    },
+    /// Padding to multiples of 0.
+    #[error("pad_multiple: must be positive")]
+    NoMultiple,
     /// A single map on which no anchor has a partner.
     #[error("anchors: on a single map of stride {0} some size must be twice another, without rounding")]
     NothingDoubles(usize),
@@ -135,6 +148,8 @@ pub(crate) struct DenseGrids {
     /// Has one level more than the head with a finer level on the half view.
     anchors: AnchorGenerator,
     scale_levels: Option<Vec<usize>>,
+    /// What sides are padded to a multiple of, where the configuration says so.
+    pad_multiple: Option<usize>,
 }
 
 impl DenseGrids {
@@ -149,7 +164,12 @@ impl DenseGrids {
     ) -> Self {
         let generator = anchors.init(&strides);
         let anchors = if finer_on_half { generator.with_finer_level() } else { generator };
-        Self { strides, anchors, scale_levels }
+        Self { strides, anchors, scale_levels, pad_multiple: None }
+    }
+
+    /// The same for batches that are padded to multiples of `pad_multiple`, if given.
+    pub fn padded_to(self, pad_multiple: Option<usize>) -> Self {
+        Self { pad_multiple, ..self }
     }
 
     /// Whether the levels to compare have a partner.
@@ -158,6 +178,9 @@ impl DenseGrids {
     ///
     /// If not.
     pub fn validate(&self) -> Result<(), ScaleViewsError> {
+        if self.pad_multiple == Some(0) {
+            return Err(ScaleViewsError::NoMultiple);
+        }
         let paired: Vec<usize> = match self.single_map() {
             Some(stride) => vec![level_number(stride)],
             None => self.anchors.strides()[1..].iter().copied().map(level_number).collect(),
@@ -177,6 +200,10 @@ impl DenseGrids {
     /// What stands in the way.
     pub fn validate_for_views(&self) -> Result<(), ScaleViewsError> {
         self.validate()?;
+        let (multiple, needed) = (self.size_divisor(), self.divisor_of_views());
+        if !multiple.is_multiple_of(needed) {
+            return Err(ScaleViewsError::Padding { multiple, needed });
+        }
         if let Some(stride) = self.single_map() {
             let doubled = self.anchors.doubled(stride);
             return if doubled.is_empty() { Err(ScaleViewsError::NothingDoubles(stride)) } else { Ok(()) };
@@ -195,9 +222,14 @@ impl DenseGrids {
         }
     }
 
-    /// Sides of a batch are padded to multiples of this: the coarsest stride, and twice that on a single
-    /// map, whose half view has to fill its cells.
+    /// Sides of a batch are padded to multiples of this.
     pub fn size_divisor(&self) -> usize {
+        self.pad_multiple.unwrap_or_else(|| self.divisor_of_views())
+    }
+
+    /// Sides that two views can be compared at are multiples of this: the coarsest stride, and twice that on a single
+    /// map, whose half view has to fill its cells.
+    fn divisor_of_views(&self) -> usize {
         let coarsest = self.strides.iter().copied().max().unwrap_or(1);
         if self.single_map().is_some() { 2 * coarsest } else { coarsest }
     }
@@ -255,6 +287,15 @@ impl DenseGrids {
         self.anchors.grid(layout)
     }
 
+    /// The grids and the anchors `[x1, y1, x2, y2]` over a batch of this size, padding to the divisor included.
+    ///
+    /// Where the coarsest stride does not divide the padded sides, the anchors of such a level are spread over them.
+    pub fn over_batch(&self, batch: ImageSize) -> (PyramidLayout, Vec<[f32; 4]>) {
+        let layout = self.layout(batch);
+        let anchors = self.anchors.spread(&layout, padded(batch, self.size_divisor()));
+        (layout, anchors)
+    }
+
     /// The anchors of a batch of this size that pair with one of its half-size view, in the order of
     /// [`ScalePairs::pair`].
     ///
@@ -269,10 +310,13 @@ impl DenseGrids {
     }
 
     fn over(&self, strides: &[usize], batch: ImageSize, divisor: usize) -> PyramidLayout {
-        let padded =
-            ImageSize::new(batch.height.next_multiple_of(divisor), batch.width.next_multiple_of(divisor));
-        PyramidLayout::over(padded, strides, self.anchors.anchors_per_cell())
+        PyramidLayout::over(padded(batch, divisor), strides, self.anchors.anchors_per_cell())
     }
+}
+
+/// The size of a batch with its sides rounded up to multiples of `divisor`.
+fn padded(batch: ImageSize, divisor: usize) -> ImageSize {
+    ImageSize::new(batch.height.next_multiple_of(divisor), batch.width.next_multiple_of(divisor))
 }
 
 /// Panics where a level `[N, C, H, W]` has another size than its grid.

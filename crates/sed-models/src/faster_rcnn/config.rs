@@ -48,6 +48,10 @@ pub struct FasterRcnnConfig {
     pub roi: RoiConfig,
     /// Normalisation of pixels.
     pub preprocess: Preprocess,
+    /// Sides of a batch are padded to multiples of this; when absent to [`size_divisor`](sed_core::Detector::size_divisor),
+    /// which comparing image sizes needs. Cells of the coarse levels may then reach beyond the padded image; their anchors
+    /// are spread over it as torchvision does.
+    pub pad_multiple: Option<usize>,
 }
 
 /// What is wrong with a [`FasterRcnnConfig`].
@@ -75,13 +79,25 @@ pub enum FasterRcnnConfigError {
     },
     /// Image and half-size view do not compare.
     #[error("rpn.{0}")]
-    ScaleViews(#[from] ScaleViewsError),
+    ScaleViews(ScaleViewsError),
+    /// Of the padding.
+    #[error(transparent)]
+    Padding(ScaleViewsError),
     /// Of the normalisation of pixels.
     #[error(transparent)]
     Preprocess(#[from] PreprocessError),
     /// A number out of its range.
     #[error(transparent)]
     Option(#[from] InvalidOption),
+}
+
+impl From<ScaleViewsError> for FasterRcnnConfigError {
+    fn from(error: ScaleViewsError) -> Self {
+        match error {
+            ScaleViewsError::Padding { .. } | ScaleViewsError::NoMultiple => Self::Padding(error),
+            _ => Self::ScaleViews(error),
+        }
+    }
 }
 
 impl Default for FasterRcnnConfig {
@@ -109,11 +125,12 @@ impl FasterRcnnConfig {
             rpn: RpnConfig::default(),
             roi: RoiConfig::default(),
             preprocess: Preprocess::default(),
+            pad_multiple: None,
         }
     }
 
     /// `fasterrcnn_resnet50_fpn` of torchvision to the letter, whose `num_classes` counts the background
-    /// and is one more: its rounded anchors, and 2000 proposals in training.
+    /// and is one more: its rounded anchors, 2000 proposals in training, and padding to multiples of 32.
     ///
     /// It cannot compare image sizes; to go on training its weights so, take
     /// [`FasterRcnnConfig::resnet50`].
@@ -121,7 +138,7 @@ impl FasterRcnnConfig {
         let base = Self::resnet50(num_classes);
         let anchors = AnchorConfig { rounding: true, ..base.rpn.anchors };
         let train_proposals = ProposalFilter { max_proposals: 2000, ..base.rpn.train_proposals };
-        Self { rpn: RpnConfig { anchors, train_proposals, ..base.rpn }, ..base }
+        Self { rpn: RpnConfig { anchors, train_proposals, ..base.rpn }, pad_multiple: Some(32), ..base }
     }
 
     /// A detector of less than a million parameters for images of about 64 to 128 px on a few processor cores, to be trained
@@ -220,6 +237,7 @@ impl FasterRcnnConfig {
     pub(super) fn grids(&self) -> DenseGrids {
         let levels = self.rpn.scale_levels.clone();
         DenseGrids::new(&self.rpn.anchors, self.backbone.strides(), false, levels)
+            .padded_to(self.pad_multiple)
     }
 }
 
@@ -234,7 +252,10 @@ mod tests {
         }
         let torchvision = FasterRcnnConfig::torchvision(90);
         assert_eq!(torchvision.validate(), Ok(()));
-        assert!(matches!(torchvision.validate_for_views(), Err(FasterRcnnConfigError::ScaleViews(_))));
+        let error = torchvision.validate_for_views().unwrap_err().to_string();
+        assert!(error.starts_with("pad_multiple: 32 is no multiple of 64"), "{error}");
+        let padded = FasterRcnnConfig { pad_multiple: Some(64), ..torchvision };
+        assert!(matches!(padded.validate_for_views(), Err(FasterRcnnConfigError::ScaleViews(_))));
     }
 
     #[test]

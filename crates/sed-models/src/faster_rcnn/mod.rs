@@ -114,15 +114,21 @@ impl FasterRcnn {
 
     /// Features and first-stage predictions for images of `[N, 3, H, W]` as in [`ImageBatch`].
     pub fn first_stage(&self, images: &ImageBatch) -> FirstStage {
-        self.first_stage_on(images, self.layout(images.padded_size()), self.size_divisor())
+        let grids = self.settings.grids.over_batch(images.padded_size());
+        self.first_stage_on(images, grids, self.size_divisor())
     }
 
-    fn first_stage_on(&self, images: &ImageBatch, layout: PyramidLayout, divisor: usize) -> FirstStage {
+    /// The first stage on the grids of a layout and their anchors.
+    fn first_stage_on(
+        &self,
+        images: &ImageBatch,
+        (layout, anchors): (PyramidLayout, Vec<[f32; 4]>),
+        divisor: usize,
+    ) -> FirstStage {
         let features = self.backbone.forward(self.settings.config.preprocess.forward(images, divisor));
         check_grids(&features, &layout);
         let predictions: Vec<_> = features.iter().map(|level| self.rpn.forward(level.clone())).collect();
         let joined = Predictions::cat(predictions.clone());
-        let anchors = self.settings.grids.anchors(&layout);
         FirstStage { features, predictions, joined, layout, anchors }
     }
 
@@ -189,7 +195,7 @@ impl Detector for FasterRcnn {
     }
 
     /// The coarsest stride of the full view, which is twice the coarsest that is compared on the half
-    /// view: 64 for a pyramid up to P6. On a single map twice its stride.
+    /// view: 64 for a pyramid up to P6. On a single map twice its stride. [`FasterRcnnConfig::pad_multiple`] where it is set.
     fn size_divisor(&self) -> usize {
         self.settings.grids.size_divisor()
     }
@@ -218,7 +224,8 @@ impl Detector for FasterRcnn {
         let full = self.first_stage(&views.strong);
         let half = views.half.as_ref().map(|images| {
             let (layout, pairs) = settings.grids.half_layout(&full.layout, images.padded_size());
-            (images, self.first_stage_on(images, layout, divisor / 2), pairs)
+            let anchors = settings.grids.anchors(&layout);
+            (images, self.first_stage_on(images, (layout, anchors), divisor / 2), pairs)
         });
         let mirrored = views.mirrored.as_ref().map(|images| {
             check_mirror(images, divisor);

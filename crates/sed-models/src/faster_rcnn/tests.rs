@@ -188,7 +188,8 @@ fn views_are_compared_on_the_proposals_of_both_sizes() {
     );
 
     assert_eq!((roi.stage, roi.activation), ("roi", ROI_ACTIVATION));
-    let half = model.first_stage_on(views.half.as_ref().unwrap(), model.layout(ImageSize::new(32, 32)), 32);
+    let grids = model.settings.grids.over_batch(ImageSize::new(32, 32));
+    let half = model.first_stage_on(views.half.as_ref().unwrap(), grids, 32);
     let sizes = [ImageSize::new(32, 32); 2];
     let rois = rois::joined(
         &model.propose(&first, &strong.sizes),

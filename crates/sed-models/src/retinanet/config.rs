@@ -61,6 +61,10 @@ pub struct RetinaNetConfig {
     /// Which levels of the full view are compared with the half-size view, by their number (4 is
     /// P4); all that have a partner when absent.
     pub scale_levels: Option<Vec<usize>>,
+    /// Sides of a batch are padded to multiples of this; when absent to [`size_divisor`](sed_core::Detector::size_divisor),
+    /// which comparing image sizes needs. Cells of the coarse levels may then reach beyond the padded image; their anchors
+    /// are spread over it as torchvision does.
+    pub pad_multiple: Option<usize>,
 }
 
 /// What is wrong with a [`RetinaNetConfig`].
@@ -118,11 +122,12 @@ impl RetinaNetConfig {
             preprocess: Preprocess::default(),
             p2_on_half: false,
             scale_levels: None,
+            pad_multiple: None,
         }
     }
 
-    /// `retinanet_resnet50_fpn` of torchvision to the letter: its rounded anchors and 300 detections
-    /// an image.
+    /// `retinanet_resnet50_fpn` of torchvision to the letter: its rounded anchors, 300 detections
+    /// an image, and padding to multiples of 32.
     ///
     /// It cannot compare image sizes; to go on training its weights so, take
     /// [`RetinaNetConfig::resnet50`].
@@ -130,6 +135,7 @@ impl RetinaNetConfig {
         Self {
             anchors: AnchorConfig::torchvision(),
             postprocess: PostProcess { max_detections: 300, ..PostProcess::default() },
+            pad_multiple: Some(32),
             ..Self::resnet50(num_classes)
         }
     }
@@ -199,6 +205,7 @@ impl RetinaNetConfig {
     /// The grids of a configuration whose parts are valid.
     pub(super) fn grids(&self) -> DenseGrids {
         DenseGrids::new(&self.anchors, self.backbone.strides(), self.p2_on_half, self.scale_levels.clone())
+            .padded_to(self.pad_multiple)
     }
 
     /// Checks all options, and that the detector can compare an image with its half-size view, as
@@ -237,8 +244,15 @@ mod tests {
         assert_eq!(torchvision.validate(), Ok(()));
         assert_eq!(
             torchvision.validate_for_views(),
+            Err(ScaleViewsError::Padding { multiple: 32, needed: 128 }.into())
+        );
+        let padded = RetinaNetConfig { pad_multiple: Some(256), ..torchvision };
+        assert_eq!(
+            padded.validate_for_views(),
             Err(ScaleViewsError::NotOctaves { coarse: 16, fine: 8 }.into())
         );
+        let nothing = RetinaNetConfig { pad_multiple: Some(0), ..padded };
+        assert_eq!(nothing.validate().unwrap_err().to_string(), "pad_multiple: must be positive");
     }
 
     #[test]

@@ -147,6 +147,7 @@ impl Detector for RetinaNet {
 
     /// The coarsest stride of the full view, which is twice the coarsest that is compared on the half
     /// view: 128 for a pyramid up to P7, 64 for one up to P6. On a single map twice its stride.
+    /// [`RetinaNetConfig::pad_multiple`] where it is set.
     fn size_divisor(&self) -> usize {
         self.settings.grids.size_divisor()
     }
@@ -154,7 +155,7 @@ impl Detector for RetinaNet {
     fn supervised_losses(&self, images: &ImageBatch, targets: &[Targets]) -> Vec<DetectionLoss> {
         let settings = &self.settings;
         let predictions = Predictions::cat(self.forward(images));
-        let anchors = self.anchors(&self.layout(images.padded_size()));
+        let (_, anchors) = settings.grids.over_batch(images.padded_size());
         vec![settings.loss.forward(predictions, &anchors, targets, &settings.matcher, &settings.box_coder)]
     }
 
@@ -189,8 +190,7 @@ impl Detector for RetinaNet {
     }
 
     fn detect(&self, images: &ImageBatch) -> Vec<Detections> {
-        let layout = self.layout(images.padded_size());
-        let anchors = self.anchors(&layout);
+        let (layout, anchors) = self.settings.grids.over_batch(images.padded_size());
         let grid = AnchorGrid { layout: &layout, anchors: &anchors, coder: &self.settings.box_coder };
         self.settings.postprocess.detections(Predictions::cat(self.forward(images)), grid, &images.sizes)
     }

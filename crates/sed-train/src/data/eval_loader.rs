@@ -14,7 +14,7 @@ use super::image_cache::ImageCache;
 use super::invalid_config::require;
 use super::loader::prepare;
 use super::ordered::OrderedWorkers;
-use super::{HostImages, InvalidConfig, LabeledSet, LoaderError, ViewGeometry};
+use super::{FloatImage, HostImages, InvalidConfig, LabeledSet, LoaderError, ViewGeometry};
 
 /// Size of the images and the batches of an evaluation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -79,6 +79,17 @@ pub struct EvalBatch {
 }
 
 impl EvalBatch {
+    /// A batch of one image, cut from the original by `geometry`.
+    ///
+    /// # Panics
+    ///
+    /// If the view is larger than the geometry's output.
+    pub fn single(id: u64, view: &FloatImage, geometry: ViewGeometry) -> Self {
+        let mut images = HostImages::new(geometry.output);
+        images.push(view);
+        Self { images, ids: vec![id], geometries: vec![geometry] }
+    }
+
     /// The detections of the batch's image `index` in pixels of the original image, clipped to it.
     ///
     /// # Panics

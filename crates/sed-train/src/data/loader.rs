@@ -143,6 +143,20 @@ pub struct TrainBatch {
     pub unlabeled: Option<HostViews>,
 }
 
+/// Batches of a training, in order, that a run can go on with at any of them.
+///
+/// Each `iter()` yields the batches up to the end of the epoch, from where the one before ended.
+pub trait TrainSource: DataLoader<TrainBatch> {
+    /// Batches of one epoch.
+    fn iterations_per_epoch(&self) -> usize;
+
+    /// Goes on at an iteration, as when a run is resumed: the next `iter()` starts there.
+    ///
+    /// At the end of an epoch, `epoch_is_over` says that what follows the epoch's batches is still to be done: the next `iter()` is
+    /// then that of the old epoch and yields nothing, and the one after it starts the next.
+    fn resume_at(&self, iteration: usize, epoch_is_over: bool);
+}
+
 /// Batches of augmented images, in order, prepared on worker threads.
 ///
 /// The content of a batch depends on the sets, the configurations and the iteration alone: neither
@@ -231,23 +245,20 @@ impl TrainLoader {
         self.next.load(Ordering::SeqCst)
     }
 
-    /// Goes on at an iteration, as when a run is resumed: the next `iter()` starts there. Clones of this loader share
-    /// the position.
-    ///
-    /// At the end of an epoch, `epoch_is_over` says that what follows the epoch's batches is still to be done: the next `iter()` is
-    /// then that of the old epoch and yields nothing, and the one after it starts the next.
-    pub fn resume_at(&self, iteration: usize, epoch_is_over: bool) {
-        self.next.store(iteration, Ordering::SeqCst);
-        self.epoch_is_over.store(epoch_is_over, Ordering::SeqCst);
+    fn is_whole(&self) -> bool {
+        self.part == (0..self.source.config.iterations_per_epoch)
     }
+}
 
-    /// Batches of one epoch.
-    pub fn iterations_per_epoch(&self) -> usize {
+impl TrainSource for TrainLoader {
+    fn iterations_per_epoch(&self) -> usize {
         self.source.config.iterations_per_epoch
     }
 
-    fn is_whole(&self) -> bool {
-        self.part == (0..self.source.config.iterations_per_epoch)
+    /// Clones of this loader share the position.
+    fn resume_at(&self, iteration: usize, epoch_is_over: bool) {
+        self.next.store(iteration, Ordering::SeqCst);
+        self.epoch_is_over.store(epoch_is_over, Ordering::SeqCst);
     }
 }
 

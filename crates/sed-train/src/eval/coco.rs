@@ -1,7 +1,10 @@
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
-use hotcoco::params::IouType;
+use hotcoco::params::{IouType, Params};
 use hotcoco::{AccumulatedEval, Annotation, COCO, COCOeval, Category, Dataset, Image};
+
+use crate::data;
 
 use super::{ClassSummary, CocoResult, CocoSummary, DetectionEvaluator, EvalError, GroundTruth};
 
@@ -18,45 +21,94 @@ impl DetectionEvaluator for CocoEvaluator {
         truth: &GroundTruth,
         results: &[CocoResult],
     ) -> Result<CocoSummary, EvalError> {
-        check_truth(truth);
-        check_results(truth, results)?;
-        let failed = |source: hotcoco::Error| EvalError::Evaluation { source: source.into() };
-        let expected = COCO::from_dataset(dataset(truth));
-        let found = expected.load_res_anns(annotations(truth, results)).map_err(failed)?;
-        let mut evaluation = COCOeval::new(expected, found, IouType::Bbox);
-        evaluation.evaluate().map_err(failed)?;
-        evaluation.accumulate();
-        // The lines themselves are not needed; this also fills `stats`, without printing.
-        evaluation.summarize_lines();
-        let (Some(stats), Some(accumulated)) = (evaluation.stats(), evaluation.accumulated()) else {
-            return Err(EvalError::Evaluation { source: "no statistics were computed".into() });
-        };
-        let values: [f64; 12] = stats.try_into().map_err(|_| EvalError::Evaluation {
-            source: format!("{} statistics instead of 12", stats.len()).into(),
-        })?;
-
-        let all = evaluation.params.iou_thrs.len();
-        let classes = truth.categories.iter().enumerate().map(|(label, category)| ClassSummary {
-            category: category.clone(),
-            ap: class_ap(accumulated, label, all),
-            ap50: class_ap(accumulated, label, 1),
-        });
-        Ok(CocoSummary::new(values.map(defined), classes.collect()))
+        let evaluation = evaluated(truth, results)?;
+        Ok(summary(truth, accumulated(&evaluation)?, &evaluation.params))
     }
 }
 
-/// The mean precision of a class over the first `thresholds` IoU thresholds (the first is .50), for
-/// objects of all sizes (the first area range) and the largest number of detections (the last).
-fn class_ap(accumulated: &AccumulatedEval, label: usize, thresholds: usize) -> Option<f64> {
-    let class = accumulated.cat_ids.iter().position(|&id| id == category_id(label))?;
-    let (recalls, most) = (accumulated.shape.r, accumulated.shape.m.checked_sub(1)?);
-    let precisions = (0..thresholds).flat_map(|threshold| {
-        (0..recalls).map(move |recall| {
-            accumulated.precision[accumulated.precision_idx(threshold, recall, class, 0, most)]
+/// The matches of detections and objects, and the precisions and recalls that they add up to.
+pub(super) fn evaluated(truth: &GroundTruth, results: &[CocoResult]) -> Result<COCOeval, EvalError> {
+    check_truth(truth);
+    check_results(truth, results)?;
+    let failed = |source: hotcoco::Error| EvalError::Evaluation { source: source.into() };
+    let expected = COCO::from_dataset(dataset(truth));
+    let found = expected.load_res_anns(annotations(truth, results)).map_err(failed)?;
+    let mut evaluation = COCOeval::new(expected, found, IouType::Bbox);
+    evaluation.evaluate().map_err(failed)?;
+    evaluation.accumulate();
+    Ok(evaluation)
+}
+
+/// The precisions and recalls of an evaluation.
+pub(super) fn accumulated(evaluation: &COCOeval) -> Result<&AccumulatedEval, EvalError> {
+    let missing = || EvalError::Evaluation { source: "no precision was computed".into() };
+    evaluation.accumulated().ok_or_else(missing)
+}
+
+/// The twelve numbers and those of the classes, as means over precisions and recalls.
+pub(super) fn summary(truth: &GroundTruth, found: &AccumulatedEval, params: &Params) -> CocoSummary {
+    let all = 0..found.shape.t;
+    let at = |iou: f64| {
+        let index = params.iou_thrs.iter().position(|threshold| (threshold - iou).abs() < 1e-9);
+        index.map_or(0..0, |index| index..index + 1)
+    };
+    let most = found.shape.m - 1;
+    let classes = || 0..found.shape.k;
+    // The area ranges are all, small, medium, large; the limits 1, 10 and 100 detections.
+    let ap = |thresholds: Range<usize>, area: usize| mean_precision(found, thresholds, classes(), area);
+    let ar = |area: usize, limit: usize| mean_recall(found, area, limit);
+    let numbers = [
+        ap(all.clone(), 0),
+        ap(at(0.5), 0),
+        ap(at(0.75), 0),
+        ap(all.clone(), 1),
+        ap(all.clone(), 2),
+        ap(all.clone(), 3),
+        ar(0, 0),
+        ar(0, 1),
+        ar(0, most),
+        ar(1, most),
+        ar(2, most),
+        ar(3, most),
+    ];
+    let of_class = |(label, category): (usize, &data::Category)| {
+        let class = found.cat_ids.iter().position(|&id| id == category_id(label)).map_or(0..0, |k| k..k + 1);
+        let ap = |thresholds: Range<usize>| mean_precision(found, thresholds, class.clone(), 0);
+        ClassSummary { category: category.clone(), ap: ap(all.clone()), ap50: ap(at(0.5)) }
+    };
+    CocoSummary::new(numbers, truth.categories.iter().enumerate().map(of_class).collect())
+}
+
+/// The mean of the defined precisions at the largest number of detections.
+fn mean_precision(
+    found: &AccumulatedEval,
+    thresholds: Range<usize>,
+    classes: Range<usize>,
+    area: usize,
+) -> Option<f64> {
+    let most = found.shape.m - 1;
+    let recalls = || 0..found.shape.r;
+    mean(thresholds.flat_map(|t| {
+        let classes = classes.clone();
+        recalls().flat_map(move |r| {
+            classes.clone().map(move |k| found.precision[found.precision_idx(t, r, k, area, most)])
         })
-    });
-    let precisions: Vec<f64> = precisions.filter_map(defined).collect();
-    (!precisions.is_empty()).then(|| precisions.iter().sum::<f64>() / precisions.len() as f64)
+    }))
+}
+
+/// The mean of the defined recalls.
+fn mean_recall(found: &AccumulatedEval, area: usize, limit: usize) -> Option<f64> {
+    let classes = || 0..found.shape.k;
+    mean(
+        (0..found.shape.t)
+            .flat_map(|t| classes().map(move |k| found.recall[found.recall_idx(t, k, area, limit)])),
+    )
+}
+
+/// The mean of the numbers that are defined.
+fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let (sum, count) = values.filter_map(defined).fold((0.0, 0usize), |(sum, n), value| (sum + value, n + 1));
+    (count > 0).then(|| sum / count as f64)
 }
 
 /// −1 stands for a number that is not defined.
@@ -65,14 +117,19 @@ fn defined(value: f64) -> Option<f64> {
 }
 
 /// The id under which a class is evaluated. The file's own ids are of no matter here.
-fn category_id(label: usize) -> u64 {
+pub(super) fn category_id(label: usize) -> u64 {
     label as u64 + 1
+}
+
+/// The id under which an object is evaluated.
+pub(super) fn annotation_id(index: usize) -> u64 {
+    index as u64 + 1
 }
 
 fn dataset(truth: &GroundTruth) -> Dataset {
     let annotations = truth.boxes.iter().enumerate().map(|(index, object)| Annotation {
-        // From 1: the reference implementation takes a match with annotation 0 for no match.
-        id: index as u64 + 1,
+        // From 1, so that every object counts; see `PycocotoolsEvaluator`.
+        id: annotation_id(index),
         image_id: object.image_id,
         category_id: category_id(object.label),
         bbox: Some(object.bbox),
@@ -93,7 +150,7 @@ fn dataset(truth: &GroundTruth) -> Dataset {
     }
 }
 
-/// Ids of detections are given by the evaluation.
+/// Ids of detections are given by the evaluation, from 1 in their order.
 fn annotations(truth: &GroundTruth, results: &[CocoResult]) -> Vec<Annotation> {
     let labels: HashMap<u64, usize> =
         truth.categories.iter().enumerate().map(|(label, category)| (category.id, label)).collect();
@@ -121,7 +178,7 @@ fn check_truth(truth: &GroundTruth) {
     }
 }
 
-fn check_results(truth: &GroundTruth, results: &[CocoResult]) -> Result<(), EvalError> {
+pub(super) fn check_results(truth: &GroundTruth, results: &[CocoResult]) -> Result<(), EvalError> {
     let mut counts: HashMap<u64, usize> = truth.image_ids.iter().map(|&id| (id, 0)).collect();
     let categories: HashSet<u64> = truth.categories.iter().map(|category| category.id).collect();
     for &CocoResult { image_id: image, category_id, bbox, score } in results {

@@ -1,24 +1,34 @@
-//! Evaluation of detections by the COCO protocol.
+//! Evaluation of detections by the COCO protocol, and by that of PASCAL VOC.
 
+mod annotations;
 mod coco;
 mod error;
 mod ground_truth;
 mod multi_scale;
+mod pycocotools;
 mod results;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod voc;
+#[cfg(test)]
+mod voc_tests;
 
 use std::collections::HashSet;
 
 use sed_core::Detections;
 
+pub use annotations::EvalAnnotations;
 pub use coco::CocoEvaluator;
+use coco::check_results;
 pub use error::EvalError;
 pub use ground_truth::{GroundTruth, GroundTruthBox};
 pub use multi_scale::detect_at_scales;
+pub use pycocotools::PycocotoolsEvaluator;
 pub use results::{CocoResult, coco_results, read_coco_results, write_coco_results};
+use summary::per_class;
 pub use summary::{ClassSummary, CocoSummary};
+pub use voc::{VocClassSummary, VocEvaluator, VocInterpolation, VocSummary};
 
 /// The objects found in one image.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,4 +1,5 @@
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::data::Category;
 
@@ -73,6 +74,28 @@ impl CocoSummary {
         ]
     }
 
+    /// An object with the twelve numbers by their [`NAMES`](Self::NAMES), and under `per_class` the AP of each class by its
+    /// name; a number that is not defined is `null`. Of classes of one name all but the first carry their id as well.
+    ///
+    /// ```
+    /// use sed_train::data::Category;
+    /// use sed_train::eval::{CocoEvaluator, DetectionEvaluator, GroundTruth};
+    ///
+    /// let categories = vec![Category { id: 3, name: "nut".into() }];
+    /// let truth = GroundTruth { image_ids: vec![1], categories, boxes: vec![] };
+    /// let json = CocoEvaluator.evaluate_results(&truth, &[])?.to_json();
+    /// // Without any object nothing is defined.
+    /// assert_eq!(json["AP50"], serde_json::Value::Null);
+    /// assert_eq!(json["per_class"].to_string(), r#"{"nut":null}"#);
+    /// # Ok::<(), sed_train::eval::EvalError>(())
+    /// ```
+    pub fn to_json(&self) -> Value {
+        let numbers =
+            Self::NAMES.iter().zip(self.values()).map(|(name, value)| ((*name).to_owned(), value.into()));
+        let classes = self.classes.iter().map(|class| (&class.category, class.ap));
+        Value::Object(numbers.chain([("per_class".to_owned(), per_class(classes))]).collect())
+    }
+
     /// A summary of twelve numbers in COCO's order.
     pub(super) fn new(values: [Option<f64>; 12], classes: Vec<ClassSummary>) -> Self {
         let [ap, ap50, ap75, ap_small, ap_medium, ap_large, ar1, ar10, ar100, ar_small, ar_medium, ar_large] =
@@ -93,4 +116,17 @@ impl CocoSummary {
             classes,
         }
     }
+}
+
+/// The numbers of classes by name; see [`CocoSummary::to_json`].
+pub(super) fn per_class<'a>(classes: impl Iterator<Item = (&'a Category, Option<f64>)>) -> Value {
+    let mut map = Map::new();
+    for (category, value) in classes {
+        let key = match map.contains_key(&category.name) {
+            false => category.name.clone(),
+            true => format!("{} (id {})", category.name, category.id),
+        };
+        map.insert(key, value.into());
+    }
+    Value::Object(map)
 }

@@ -8,7 +8,7 @@ use super::*;
 use crate::data::{Category, CocoIndex, DataPolicy};
 use crate::test_data::shared_data;
 
-/// Sums of at most 1010 terms of size one, in double precision.
+/// Means of at most a million numbers of size one, in double precision, summed in another order than numpy's.
 const ROUNDING: f64 = 1e-12;
 
 /// Ground truth with classes "a" and "b", whose ids have a gap, of `(image, label, [x, y, w, h])`.
@@ -168,6 +168,20 @@ fn without_any_object_no_number_is_defined() {
 }
 
 #[test]
+fn json_has_cocos_names_and_each_class() {
+    let mut truth = truth(&[1], &[(1, 0, LEFT)]);
+    truth.categories[1].name = "a".into();
+    let json = evaluate(&truth, &[found(1, &[(0.9, 0, [0., 0., 10., 6.25])])]).to_json();
+    let keys: Vec<&str> = json.as_object().unwrap().keys().map(String::as_str).collect();
+    let mut expected = [&CocoSummary::NAMES[..], &["per_class"]].concat();
+    expected.sort_unstable();
+    assert_eq!(keys, expected);
+    assert_eq!((&json["AP50"], &json["AP75"]), (&1.0.into(), &0.0.into()));
+    assert_close(json["per_class"]["a"].as_f64(), 0.3);
+    assert_eq!(json["per_class"]["a (id 9)"], serde_json::Value::Null);
+}
+
+#[test]
 fn the_area_of_the_file_decides_on_the_size() {
     let mut truth = truth(&[1], &[(1, 0, [0., 0., 100., 100.])]);
     let detections = [found(1, &[(0.9, 0, [0., 0., 100., 100.])])];
@@ -304,17 +318,25 @@ fn the_official_sample_gives_the_official_numbers() {
     let results = read_coco_results(folder.join("instances_val2014_fakebbox100_results.json")).unwrap();
     assert_eq!(results.len(), 734);
     let summary = CocoEvaluator.evaluate_results(&truth, &results).unwrap();
+    // The file has no annotation 0, so the two evaluators agree.
+    let annotations = EvalAnnotations::read(index.path()).unwrap();
+    assert_eq!((&annotations.truth, annotations.zero), (&truth, None));
+    assert_eq!(PycocotoolsEvaluator::new(&annotations).evaluate_results(&truth, &results).unwrap(), summary);
 
     let expected: Expected = serde_json::from_str(&text("expected.json")).unwrap();
     assert_eq!(expected.order, CocoSummary::NAMES);
     for ((name, value), expected) in CocoSummary::NAMES.iter().zip(summary.values()).zip(expected.bbox) {
         let value = value.unwrap();
-        assert!((value - expected).abs() < 1e-9, "{name}: {value} instead of {expected}");
+        assert!((value - expected).abs() < ROUNDING, "{name}: {value} instead of {expected}");
     }
     let expected: BTreeMap<u64, f64> = serde_json::from_str(&text("expected_per_category_ap.json")).unwrap();
     assert_eq!(expected.len(), summary.classes.len());
     for class in &summary.classes {
         let (value, expected) = (class.ap.unwrap_or(-1.), expected[&class.category.id]);
-        assert!((value - expected).abs() < 1e-9, "{}: {value} instead of {expected}", class.category.name);
+        assert!(
+            (value - expected).abs() < ROUNDING,
+            "{}: {value} instead of {expected}",
+            class.category.name
+        );
     }
 }

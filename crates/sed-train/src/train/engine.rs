@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     checkpoint::{CheckpointError, Restored, State},
-    data::{EvalBatch, TrainLoader},
+    data::{EvalBatch, TrainSource},
     eval::{CocoSummary, DetectionEvaluator, GroundTruth},
     report::{Moment, ScalarLog, Warning},
 };
@@ -31,7 +31,7 @@ use crate::{
 /// Where the batches of a run come from.
 pub struct TrainData {
     /// Training batches, in order, whose epochs are the iterations between two evaluations.
-    pub train: TrainLoader,
+    pub train: Arc<dyn TrainSource>,
     /// All validation images.
     pub valid: Arc<dyn DataLoader<EvalBatch>>,
     /// Their true boxes.
@@ -149,7 +149,7 @@ pub fn train<D: Detector>(
     data.train.resume_at(start.iteration, start.iteration == (epoch + 1) * every);
 
     let folder = run.folder.as_deref().unwrap_or(Path::new("."));
-    let mut training = SupervisedTraining::new(folder, Arc::new(data.train.clone()), data.valid.clone())
+    let mut training = SupervisedTraining::new(folder, data.train.clone(), data.valid.clone())
         .with_training_strategy(ExecutionStrategy::single(device.clone()).into())
         .with_application_logger(None)
         .with_interrupter(failure.interrupter())

@@ -1,4 +1,4 @@
-//! A detector of a downstream crate: written from the documentation of `sed-core` alone.
+//! A detector of a downstream crate: it needs nothing but `sed-core` and Burn.
 
 use burn::{
     module::Module,
@@ -17,19 +17,21 @@ use sed::core::{
 };
 
 const STRIDES: [usize; 2] = [8, 16];
-const CLASSES: usize = 2;
 
 /// Two levels of cells without anchors: a cell stands for the object that its centre lies in, and predicts the
 /// distances from its centre to the four sides in strides.
 #[derive(Module, Debug)]
-pub struct Toy {
+pub struct CellDetector {
     stem: Conv2d,
     levels: Vec<Conv2d>,
     head: Conv2d,
+    #[module(skip)]
+    classes: usize,
 }
 
-impl Toy {
-    pub fn new(device: &Device) -> Self {
+impl CellDetector {
+    /// With random weights.
+    pub fn new(classes: usize, device: &Device) -> Self {
         let conv = |input, output, kernel, stride| {
             let padding = (kernel - 1) / 2;
             Conv2dConfig::new([input, output], [kernel, kernel])
@@ -41,20 +43,23 @@ impl Toy {
             // Without padding: 4×4 blocks.
             stem: Conv2dConfig::new([3, 8], [4, 4]).with_stride([4, 4]).init(device),
             levels: vec![conv(8, 8, 3, 2), conv(8, 8, 3, 2)],
-            head: conv(8, CLASSES + 4, 1, 1),
+            head: conv(8, classes + 4, 1, 1),
+            classes,
         }
     }
 
+    /// The predictions on each level, finest first.
     fn forward(&self, pixels: Tensor<4>) -> Vec<Predictions> {
+        let c = self.classes;
         let mut x = relu(self.stem.forward(pixels));
         let mut found = Vec::new();
         for level in &self.levels {
             x = relu(level.forward(x));
             let [n, _, h, w] = x.dims();
-            let cells = self.head.forward(x.clone()).permute([0, 2, 3, 1]).reshape([n, h * w, CLASSES + 4]);
+            let cells = self.head.forward(x.clone()).permute([0, 2, 3, 1]).reshape([n, h * w, c + 4]);
             found.push(Predictions::new(
-                cells.clone().slice([0..n, 0..h * w, 0..CLASSES]),
-                cells.slice([0..n, 0..h * w, CLASSES..CLASSES + 4]),
+                cells.clone().slice([0..n, 0..h * w, 0..c]),
+                cells.slice([0..n, 0..h * w, c..c + 4]),
             ));
         }
         found
@@ -77,9 +82,9 @@ fn cells(layout: &PyramidLayout) -> Vec<([f32; 2], f32)> {
     layout.levels.iter().flat_map(level).collect()
 }
 
-impl Detector for Toy {
+impl Detector for CellDetector {
     fn num_classes(&self) -> usize {
-        CLASSES
+        self.classes
     }
 
     fn stages(&self) -> &'static [&'static str] {
@@ -149,9 +154,9 @@ impl Detector for Toy {
                 let [left, top, right, bottom] = std::array::from_fn(|s| sides[cell * 4 + s] * stride);
                 let found = [x - left, y - top, x + right, y + bottom];
                 let found = boxes::clip(&found, size.height as f32, size.width as f32);
-                for label in (0..CLASSES).filter(|_| boxes::is_valid(&found)) {
+                for label in (0..self.classes).filter(|_| boxes::is_valid(&found)) {
                     all.boxes.push(found);
-                    all.scores.push(scores[cell * CLASSES + label]);
+                    all.scores.push(scores[cell * self.classes + label]);
                     all.labels.push(label);
                 }
             }
