@@ -10,6 +10,7 @@ mod picture;
 mod run_folder;
 mod scalar_log;
 mod table;
+mod tensorboard;
 
 pub use curves::{Series, curves_svg, lines_svg};
 pub use error::ReportError;
@@ -20,3 +21,4 @@ pub use picture::{PictureConfig, draw_detections};
 pub use run_folder::{RunFolder, write_atomic};
 pub use scalar_log::{ScalarLog, ScalarRow};
 pub use table::{Cell, ResultTable};
+pub use tensorboard::TensorBoardLog;
