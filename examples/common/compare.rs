@@ -40,7 +40,8 @@ pub fn compare<M: Model>(name: &str, args: &Args, preset: &Settings<M>) -> Resul
     // One small network leaves a core idle; large ones would have to share the memory.
     for run in in_order(runs, args.backbone == Backbone::Tiny) {
         let (method, path, outcome) = run?;
-        comparison.draw_predictions(
+        comparison.inspect(
+            method,
             &path,
             &outcome.teacher,
             dataset,
@@ -49,7 +50,7 @@ pub fn compare<M: Model>(name: &str, args: &Args, preset: &Settings<M>) -> Resul
         )?;
         comparison.add(method, &outcome)?;
     }
-    comparison.finish()
+    comparison.finish(name, dataset)
 }
 
 /// The results of `runs`, in their order; with `side_by_side` on a thread each.

@@ -1,15 +1,22 @@
-//! What a run leaves behind: a table, curves and pictures.
+//! What a run leaves behind: a table, curves, pictures and a page of all that.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Result;
-use burn::tensor::Device;
+use burn::{data::dataloader::DataLoader, tensor::Device};
 use sed::{
-    core::Detector,
+    core::{Detections, Detector},
     train::{
-        data::{AugmentConfig, EvalLoader, EvalLoaderConfig, LabeledSet, image},
-        eval::CocoSummary,
-        report::{Cell, PictureConfig, ResultTable, RunFolder, Series, curves_svg, draw_detections},
+        data::{AugmentConfig, EvalLoader, EvalLoaderConfig, LabeledSample, image},
+        eval::{CocoEvaluator, CocoSummary, ImageDetections, ImageScore},
+        report::{
+            Cell, Chart, EvaluationReport, Figure, ModelReport, PictureConfig, ResultTable, RunFolder,
+            RunReport, Series, curves_svg, draw_detections,
+        },
         train::{Method, TrainOutcome},
     },
 };
@@ -18,19 +25,36 @@ use super::data::Dataset;
 
 /// Validation images that are drawn.
 const PICTURES: usize = 12;
+/// Best and worst validation images on the page, each.
+const EXTREMES: usize = 6;
+/// The longer side of pictures on the page.
+const PAGE_PICTURE: u32 = 512;
+/// The teacher's AP may end this part below its best before the page warns.
+const FALL: f64 = 0.9;
 
 /// The results of the methods, side by side.
 pub struct Comparison<'a> {
     folder: &'a RunFolder,
     table: ResultTable,
     curves: Vec<Series>,
+    /// The curves of all methods by the name of the scalar.
+    scalars: BTreeMap<String, Vec<Series>>,
+    models: Vec<ModelReport>,
+    warnings: Vec<String>,
 }
 
 impl<'a> Comparison<'a> {
     /// An empty comparison in a run folder.
     pub fn new(folder: &'a RunFolder) -> Self {
         let columns = ["run", "AP", "AP50", "AP75", "APs", "APm", "APl", "minutes"];
-        Self { folder, table: ResultTable::new(columns), curves: Vec::new() }
+        Self {
+            folder,
+            table: ResultTable::new(columns),
+            curves: Vec::new(),
+            scalars: BTreeMap::new(),
+            models: Vec::new(),
+            warnings: Vec::new(),
+        }
     }
 
     /// The folder of one method's files.
@@ -43,10 +67,8 @@ impl<'a> Comparison<'a> {
     /// Adds a finished training.
     pub fn add<D: Detector>(&mut self, method: Method, outcome: &TrainOutcome<D>) -> Result<()> {
         let stages = outcome.student.stages();
-        let names = match method {
-            Method::Supervised => ["supervised".to_string(), "supervised, EMA".to_string()],
-            method => [format!("{method}, student"), format!("{method}, teacher")],
-        };
+        let names = model_names(method);
+        self.warn_of_a_fall(&names[1], outcome);
         if let Some(last) = outcome.evaluations.last() {
             self.row(&names[0], &last.student, outcome.seconds);
             self.row(&names[1], &last.teacher, outcome.seconds);
@@ -59,6 +81,11 @@ impl<'a> Comparison<'a> {
             self.curves.push(Series { name, points: points.collect() });
         }
         if let Some(log) = &outcome.log {
+            // The AP has a chart of its own.
+            for name in log.names().iter().filter(|name| !name.contains("/A")) {
+                let series = Series { name: method.to_string(), points: log.series(name) };
+                self.scalars.entry(name.clone()).or_default().push(series);
+            }
             let of_a_stage =
                 |name: &str| name.split_once('/').is_some_and(|(stage, _)| stages.contains(&stage));
             let losses = log.names().iter().filter(|name| *name == "loss" || of_a_stage(name));
@@ -78,41 +105,125 @@ impl<'a> Comparison<'a> {
         self.table.push(cells.chain([Cell::number(seconds / 60.0, 1)]));
     }
 
-    /// Draws what a detector finds in the first validation images, beside the truth.
-    pub fn draw_predictions<D: Detector>(
-        &self,
+    /// Notes a teacher that was better before the end.
+    fn warn_of_a_fall<D>(&mut self, name: &str, outcome: &TrainOutcome<D>) {
+        let ap = outcome.evaluations.iter().filter_map(|one| Some((one.iteration, one.teacher.ap?)));
+        let best = ap.clone().max_by(|a, b| a.1.total_cmp(&b.1));
+        if let (Some((iteration, best)), Some((_, last))) = (best, ap.last())
+            && last < FALL * best
+        {
+            let (best, last) = (100.0 * best, 100.0 * last);
+            self.warnings.push(format!(
+                "{name}: the AP was {best:.1} after {iteration} iterations and {last:.1} at the end."
+            ));
+        }
+    }
+
+    /// A closer look at a teacher: its detections on all validation images, the first of which are drawn into `path`.
+    pub fn inspect<D: Detector>(
+        &mut self,
+        method: Method,
         path: &Path,
         detector: &D,
         dataset: &Dataset,
         augment: &AugmentConfig,
         device: &Device,
     ) -> Result<()> {
-        let samples = dataset.valid.samples.iter().take(PICTURES).cloned().collect();
-        let shown = LabeledSet { categories: dataset.categories.clone(), samples };
-        let config = EvalLoaderConfig { image_size: augment.image_size, batch: 1, ..Default::default() };
-        let loader = EvalLoader::new(&shown, config)?;
-        let names: Vec<String> = dataset.categories.iter().map(|category| category.name.clone()).collect();
-        let folder = path.join("pictures");
-        std::fs::create_dir_all(&folder)?;
-        let batches = burn::data::dataloader::DataLoader::iter(&loader);
-        for (sample, batch) in shown.samples.iter().zip(batches) {
+        let config = EvalLoaderConfig { image_size: augment.image_size, ..Default::default() };
+        let mut found = Vec::with_capacity(dataset.valid.len());
+        for batch in EvalLoader::new(&dataset.valid, config)?.iter() {
             let batch = batch.map_err(anyhow::Error::new)?;
-            let found = detector.detect(&batch.images.to_batch(device));
-            let found = batch.to_original(0, &found[0]);
-            let pixels = image::decode_listed(&sample.path, sample.id, sample.size)?;
-            let picture =
-                draw_detections(&pixels, &sample.targets, &found, &names, &PictureConfig::default());
-            picture.save(folder.join(format!("{}.png", sample.id)))?;
+            for (index, detections) in detector.detect(&batch.images.to_batch(device)).iter().enumerate() {
+                let detections = batch.to_original(index, detections);
+                found.push(ImageDetections { image_id: batch.ids[index], detections });
+            }
         }
+        let names: Vec<String> = dataset.categories.iter().map(|category| category.name.clone()).collect();
+        let pictures = path.join("pictures");
+        fs::create_dir_all(&pictures)?;
+        for (sample, found) in dataset.valid.samples.iter().zip(&found).take(PICTURES) {
+            let picture = draw(sample, &found.detections, &names, &PictureConfig::default())?;
+            picture.save(pictures.join(format!("{}.png", sample.id)))?;
+        }
+
+        let [_, name] = model_names(method);
+        let evaluation = EvaluationReport::new(dataset.truth(), &found, &CocoEvaluator)?;
+        self.warnings.extend(evaluation.warnings(&name));
+        let config = PictureConfig {
+            min_score: evaluation.threshold,
+            enlarge_to: PAGE_PICTURE,
+            shrink_to: PAGE_PICTURE,
+            ..PictureConfig::default()
+        };
+        let samples: HashMap<u64, (&LabeledSample, &Detections)> = (dataset.valid.samples.iter())
+            .zip(&found)
+            .map(|(sample, found)| (sample.id, (sample, &found.detections)))
+            .collect();
+        let figures = |images: Vec<ImageScore>| -> Result<Vec<Figure>> {
+            let known = images.iter().filter_map(|image| Some((image, samples.get(&image.image_id)?)));
+            known.map(|(image, (sample, found))| figure(image, sample, found, &names, &config)).collect()
+        };
+        // No image is both where there are few.
+        let count = EXTREMES.min(dataset.valid.len() / 2);
+        let (best, worst) = (figures(evaluation.best(count))?, figures(evaluation.worst(count))?);
+        self.models.push(ModelReport { name, evaluation, best, worst, pseudo_labels: Vec::new() });
         Ok(())
     }
 
-    /// Prints the table and writes it with the curves.
-    pub fn finish(self) -> Result<()> {
+    /// Prints the table and writes it with the curves and the page.
+    pub fn finish(self, title: &str, dataset: &Dataset) -> Result<()> {
         self.table.write(self.folder.path(), "results")?;
         curves_svg(&self.folder.file("ap.svg"), "AP on the validation images", &self.curves)?;
         println!("\n{}", self.table.to_text());
+        let chart = |title: String, series| Chart { title, x_label: "iteration".into(), y: None, series };
+        let ap = chart("AP on the validation images".into(), self.curves);
+        let scalars = self.scalars.into_iter().map(|(name, series)| chart(name, series));
+        let report = RunReport {
+            title: title.to_string(),
+            facts: vec![dataset.describe()],
+            warnings: self.warnings,
+            results: self.table,
+            curves: std::iter::once(ap).chain(scalars).collect(),
+            models: self.models,
+            config: fs::read_to_string(self.folder.file("config.toml"))?,
+        };
+        let page = self.folder.write("report.html", report.to_html()?)?;
+        println!("all results on one page: {}", page.display());
         println!("weights, configuration, metrics, curves and pictures: {}", self.folder.path().display());
         Ok(())
     }
+}
+
+/// The names of student and teacher in tables.
+fn model_names(method: Method) -> [String; 2] {
+    match method {
+        Method::Supervised => ["supervised".to_string(), "supervised, EMA".to_string()],
+        method => [format!("{method}, student"), format!("{method}, teacher")],
+    }
+}
+
+/// An image with the objects found in it beside the true ones.
+fn draw(
+    sample: &LabeledSample,
+    found: &Detections,
+    names: &[String],
+    config: &PictureConfig,
+) -> Result<::image::RgbImage> {
+    let pixels = image::decode_listed(&sample.path, sample.id, sample.size)?;
+    Ok(draw_detections(&pixels, &sample.targets, found, names, config))
+}
+
+/// The picture of an image with its score.
+fn figure(
+    score: &ImageScore,
+    sample: &LabeledSample,
+    found: &Detections,
+    names: &[String],
+    config: &PictureConfig,
+) -> Result<Figure> {
+    let file = sample.path.file_name().unwrap_or_default().to_string_lossy();
+    let f1 = score.f1().map_or("–".to_string(), |f1| format!("{:.0}", 100.0 * f1));
+    let caption =
+        format!("{file}: F1 {f1}, {} right, {} wrong, {} missed", score.right, score.wrong, score.missed);
+    Ok(Figure { caption, picture: draw(sample, found, names, config)? })
 }

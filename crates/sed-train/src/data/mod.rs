@@ -29,6 +29,7 @@ mod random;
 pub mod scenes;
 mod shuffled_order;
 mod strong;
+mod timed_loader;
 mod views;
 
 pub use coco::{CocoAnnotation, CocoImage, CocoIndex, CocoLabels, InvalidBoxes};
@@ -45,4 +46,5 @@ pub use loader::{LoaderConfig, LoaderError, TrainBatch, TrainLoader};
 pub use random::{HostRng, Purpose};
 pub use split::SplitManifest;
 pub use strong::{EraseConfig, StrongConfig};
+pub use timed_loader::{TimedLoader, WaitClock};
 pub use views::{LabeledView, UnlabeledViews};

@@ -1,9 +1,13 @@
 //! Evaluation of detections by the COCO protocol.
 
 mod coco;
+mod confusion;
 mod error;
 mod ground_truth;
+mod image_score;
+mod matching;
 mod multi_scale;
+mod precision_recall;
 mod results;
 mod summary;
 #[cfg(test)]
@@ -14,9 +18,13 @@ use std::collections::HashSet;
 use sed_core::Detections;
 
 pub use coco::CocoEvaluator;
+pub use confusion::{Confusion, ConfusionMatrix};
 pub use error::EvalError;
 pub use ground_truth::{GroundTruth, GroundTruthBox};
+pub use image_score::{ImageScore, image_scores};
+pub(crate) use matching::{Found, match_detections};
 pub use multi_scale::detect_at_scales;
+pub use precision_recall::{PrecisionRecall, PrecisionRecallPoint, precision_recall};
 pub use results::{CocoResult, coco_results, read_coco_results, write_coco_results};
 pub use summary::{ClassSummary, CocoSummary};
 
