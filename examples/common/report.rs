@@ -27,8 +27,8 @@ use super::data::Dataset;
 const PICTURES: usize = 12;
 /// Best and worst validation images on the page, each.
 const EXTREMES: usize = 6;
-/// The longer side of pictures on the page.
-const PAGE_PICTURE: u32 = 512;
+/// Smaller pictures on the page are enlarged towards this side, larger ones shrunk to the other.
+const PAGE_PICTURE: [u32; 2] = [400, 480];
 /// The teacher's AP may end this part below its best before the page warns.
 const FALL: f64 = 0.9;
 
@@ -39,6 +39,8 @@ pub struct Comparison<'a> {
     curves: Vec<Series>,
     /// The curves of all methods by the name of the scalar.
     scalars: BTreeMap<String, Vec<Series>>,
+    /// The methods whose curves are there.
+    methods: Vec<Method>,
     models: Vec<ModelReport>,
     warnings: Vec<String>,
 }
@@ -52,6 +54,7 @@ impl<'a> Comparison<'a> {
             table: ResultTable::new(columns),
             curves: Vec::new(),
             scalars: BTreeMap::new(),
+            methods: Vec::new(),
             models: Vec::new(),
             warnings: Vec::new(),
         }
@@ -82,10 +85,16 @@ impl<'a> Comparison<'a> {
         }
         if let Some(log) = &outcome.log {
             // The AP has a chart of its own.
-            for name in log.names().iter().filter(|name| !name.contains("/A")) {
-                let series = Series { name: method.to_string(), points: log.series(name) };
-                self.scalars.entry(name.clone()).or_default().push(series);
+            let empty = |method: &Method| Series { name: method.to_string(), points: Vec::new() };
+            for name in log.names().iter().filter(|name| !is_evaluation(name)) {
+                // A method has its colour in all charts.
+                let before = self.methods.iter().map(empty).collect::<Vec<_>>();
+                self.scalars.entry(name.clone()).or_insert(before);
             }
+            for (name, curves) in &mut self.scalars {
+                curves.push(Series { name: method.to_string(), points: log.series(name) });
+            }
+            self.methods.push(method);
             let of_a_stage =
                 |name: &str| name.split_once('/').is_some_and(|(stage, _)| stages.contains(&stage));
             let losses = log.names().iter().filter(|name| *name == "loss" || of_a_stage(name));
@@ -151,8 +160,8 @@ impl<'a> Comparison<'a> {
         self.warnings.extend(evaluation.warnings(&name));
         let config = PictureConfig {
             min_score: evaluation.threshold,
-            enlarge_to: PAGE_PICTURE,
-            shrink_to: PAGE_PICTURE,
+            enlarge_to: PAGE_PICTURE[0],
+            shrink_to: PAGE_PICTURE[1],
             ..PictureConfig::default()
         };
         let samples: HashMap<u64, (&LabeledSample, &Detections)> = (dataset.valid.samples.iter())
@@ -175,9 +184,13 @@ impl<'a> Comparison<'a> {
         self.table.write(self.folder.path(), "results")?;
         curves_svg(&self.folder.file("ap.svg"), "AP on the validation images", &self.curves)?;
         println!("\n{}", self.table.to_text());
-        let chart = |title: String, series| Chart { title, x_label: "iteration".into(), y: None, series };
+        let chart =
+            |title: String, series| Chart { title, x_label: "iteration".into(), x: None, y: None, series };
         let ap = chart("AP on the validation images".into(), self.curves);
-        let scalars = self.scalars.into_iter().map(|(name, series)| chart(name, series));
+        let mut scalars: Vec<_> = self.scalars.into_iter().collect();
+        // The total, its parts, and what is no loss.
+        scalars.sort_by_key(|(name, _)| if name == "loss" { 0 } else { 2 - u8::from(name.contains('/')) });
+        let scalars = scalars.into_iter().map(|(name, series)| chart(name, series));
         let report = RunReport {
             title: title.to_string(),
             facts: vec![dataset.describe()],
@@ -192,6 +205,11 @@ impl<'a> Comparison<'a> {
         println!("weights, configuration, metrics, curves and pictures: {}", self.folder.path().display());
         Ok(())
     }
+}
+
+/// Whether a scalar belongs to an evaluation, not to a step.
+fn is_evaluation(name: &str) -> bool {
+    name.starts_with("student/") || name.starts_with("teacher/")
 }
 
 /// The names of student and teacher in tables.

@@ -61,6 +61,8 @@ pub(super) struct Plot<'a> {
     pub title: Option<&'a str>,
     /// What the horizontal axis counts.
     pub x_label: &'a str,
+    /// The range of the horizontal axis. Without one it holds the points.
+    pub x: Option<RangeInclusive<f64>>,
     /// The range of the vertical axis. Without one it holds the points, and the legend may hide some of them.
     pub y: Option<RangeInclusive<f64>>,
     /// Whether the picture names the curves.
@@ -72,7 +74,7 @@ pub(super) struct Plot<'a> {
 impl<'a> Plot<'a> {
     /// A picture of 960×540 with caption and legend.
     fn framed(title: &'a str, x_label: &'a str, y: Option<RangeInclusive<f64>>) -> Self {
-        Self { title: Some(title), x_label, y, legend: true, size: (960, 540) }
+        Self { title: Some(title), x_label, x: None, y, legend: true, size: (960, 540) }
     }
 
     /// The picture as SVG.
@@ -81,7 +83,10 @@ impl<'a> Plot<'a> {
             .iter()
             .map(|one| one.points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite()).collect())
             .collect();
-        let (x_min, x_max) = range(finite.iter().flatten().map(|point| point.0));
+        let (x_min, x_max) = match &self.x {
+            Some(x) => (*x.start(), *x.end()),
+            None => range(finite.iter().flatten().map(|point| point.0)),
+        };
         let (low, high, top, legend) = match &self.y {
             Some(y) => {
                 let (low, high) = (*y.start(), *y.end());

@@ -17,6 +17,8 @@ pub struct Chart {
     pub title: String,
     /// What the horizontal axis counts, such as `iteration`.
     pub x_label: String,
+    /// The range of the horizontal axis; without one it holds the points.
+    pub x: Option<RangeInclusive<f64>>,
     /// The range of the vertical axis; without one it holds the points.
     pub y: Option<RangeInclusive<f64>>,
     /// The curves. Of a curve with more than 240 points the means of as many groups of neighbours are drawn.
@@ -31,7 +33,14 @@ impl Chart {
             .iter()
             .map(|one| Series { name: one.name.clone(), points: thinned(&one.points, POINTS) })
             .collect();
-        let plot = Plot { title: None, x_label: &self.x_label, y: self.y.clone(), legend: false, size: SIZE };
+        let plot = Plot {
+            title: None,
+            x_label: &self.x_label,
+            x: self.x.clone(),
+            y: self.y.clone(),
+            legend: false,
+            size: SIZE,
+        };
         let svg = plot
             .draw(&thinned)
             .map_err(|error| ReportError::Page { reason: format!("{}: {error}", self.title) })?;
@@ -86,6 +95,7 @@ mod tests {
         let chart = Chart {
             title: "<b>loss</b>".into(),
             x_label: "iteration".into(),
+            x: None,
             y: None,
             series: vec![series("<script>", &[(0.0, 1.0), (1.0, 2.0)]), series("none", &[])],
         };

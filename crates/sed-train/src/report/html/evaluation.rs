@@ -17,8 +17,8 @@ const IOU: f64 = 0.5;
 const CURVES: usize = 10;
 /// The largest number of classes whose confusion matrix is shown whole.
 const MATRIX: usize = 30;
-/// Confusions that are listed.
-const CONFUSIONS: usize = 12;
+/// Confusions that are listed where there are more classes.
+const CONFUSIONS: usize = 30;
 
 /// What is found right and wrong on labeled images by one set of detections.
 #[derive(Debug, Clone, PartialEq)]
@@ -120,11 +120,9 @@ impl EvaluationReport {
         ));
         if self.confusion.classes() <= MATRIX {
             page.push(&self.matrix_html());
-        }
-        let confusions = self.confusions_table();
-        if let Some(table) = confusions {
-            page.heading("Most frequent confusions");
-            page.table(&table);
+        } else {
+            page.text("The most frequent ones of many classes:");
+            page.table(&self.confusions_table());
         }
         page.heading("Object size");
         page.note(&format!(
@@ -175,6 +173,7 @@ impl EvaluationReport {
                 }
             },
             x_label: "recall".into(),
+            x: Some(0.0..=1.0),
             y: Some(0.0..=1.0),
             series: curves.iter().map(series).collect(),
         });
@@ -193,7 +192,7 @@ impl EvaluationReport {
             rows.push_str(&format!("<tr><th>{}</th>", name(truth)));
             for (predicted, count) in classes.iter().zip(counts) {
                 let class = if predicted == truth { "right" } else { "wrong" };
-                let share = (80 * count).div_ceil(sum);
+                let share = (55 * count).div_ceil(sum);
                 rows.push_str(&match count {
                     0 => "<td class=\"none\">·</td>".to_owned(),
                     count => format!("<td class=\"{class}\" style=\"--share:{share}%\">{count}</td>"),
@@ -207,17 +206,16 @@ impl EvaluationReport {
         )
     }
 
-    fn confusions_table(&self) -> Option<ResultTable> {
-        let confusions = self.confusion.confusions();
+    fn confusions_table(&self) -> ResultTable {
         let mut table = ResultTable::new(["true", "found as", "count"]);
-        for confusion in confusions.iter().take(CONFUSIONS) {
+        for confusion in self.confusion.confusions().iter().take(CONFUSIONS) {
             table.push([
                 Cell::from(self.category(confusion.truth)),
                 Cell::from(self.category(confusion.predicted)),
                 Cell::number(confusion.count as f64, 0),
             ]);
         }
-        (!confusions.is_empty()).then_some(table)
+        table
     }
 
     fn sizes_table(&self) -> ResultTable {

@@ -71,6 +71,23 @@ fn warnings_name_classes_without_objects_and_without_finds() {
 }
 
 #[test]
+fn many_classes_have_a_list_instead_of_a_matrix() {
+    let html = |classes: usize| {
+        let mut truth = truth();
+        truth.categories = (1..=classes as u64).map(|id| Category { id, name: format!("c{id}") }).collect();
+        let report = EvaluationReport::new(&truth, &detections(), &CocoEvaluator).unwrap();
+        let mut page = HtmlPage::new("t");
+        report.write(&mut page).unwrap();
+        page.finish()
+    };
+    assert!(html(30).contains("class=\"matrix\""));
+    let list = html(31);
+    assert!(!list.contains("class=\"matrix\"") && list.contains("<td>background</td><td>c1</td>"));
+    // Eleven classes with objects would be two charts; of two there is one.
+    assert_eq!(list.matches("<svg").count(), 1);
+}
+
+#[test]
 fn the_page_of_a_run_has_all_parts_and_no_foreign_markup() {
     let figure = |caption: &str| Figure { caption: caption.into(), picture: RgbImage::new(8, 8) };
     let mut results = ResultTable::new(["run", "AP"]);
@@ -84,6 +101,7 @@ fn the_page_of_a_run_has_all_parts_and_no_foreign_markup() {
         curves: vec![Chart {
             title: "loss".into(),
             x_label: "iteration".into(),
+            x: None,
             y: None,
             series: vec![series],
         }],
@@ -104,7 +122,7 @@ fn the_page_of_a_run_has_all_parts_and_no_foreign_markup() {
         "Precision against recall (AP50)",
         "a (69.1)",
         "class=\"matrix\"",
-        "<td class=\"right\" style=\"--share:60%\">3</td>",
+        "<td class=\"right\" style=\"--share:42%\">3</td>",
         "small, up to 32² px",
         "Best validation images",
         "image 3 &lt;script&gt;",

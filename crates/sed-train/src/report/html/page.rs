@@ -180,7 +180,8 @@ mod tests {
         table.push([Cell::from(HOSTILE)]);
         page.table(&table);
         let series = Series { name: HOSTILE.into(), points: vec![(0.0, 1.0)] };
-        let chart = Chart { title: HOSTILE.into(), x_label: HOSTILE.into(), y: None, series: vec![series] };
+        let chart =
+            Chart { title: HOSTILE.into(), x_label: HOSTILE.into(), x: None, y: None, series: vec![series] };
         page.charts(&[chart]).unwrap();
         page.pictures(&[Figure { caption: HOSTILE.into(), picture: RgbImage::new(2, 2) }]).unwrap();
         page.folded(HOSTILE, HOSTILE);

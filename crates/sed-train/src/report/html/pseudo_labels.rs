@@ -80,8 +80,13 @@ pub(super) fn write(snapshots: &[PseudoLabelSnapshot], page: &mut HtmlPage) -> R
         name: name.into(),
         points: snapshots.iter().filter_map(|one| Some((one.iteration as f64, value(one)?))).collect(),
     };
-    let chart =
-        |title: &str, y, series| Chart { title: title.into(), x_label: "iteration".into(), y, series };
+    let chart = |title: &str, y, series| Chart {
+        title: title.into(),
+        x_label: "iteration".into(),
+        x: None,
+        y,
+        series,
+    };
     let count =
         line("labels an image", |one| (one.images > 0).then(|| one.labels as f64 / one.images as f64));
     let mut charts = vec![chart("Pseudo-labels an image", None, vec![count])];
