@@ -12,7 +12,8 @@ import struct
 import sys
 from pathlib import Path
 
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing import event_accumulator, plugin_event_accumulator
+from tensorboard.util import tensor_util
 
 
 def single(value):
@@ -38,13 +39,19 @@ def logged(path):
 def main():
     folder = Path(sys.argv[1])
     # 0: keep all of each kind, not a sample.
-    events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0}).Reload()
+    size = {"scalars": 0, "images": 0, "tensors": 0}
+    events = event_accumulator.EventAccumulator(str(folder), size_guidance=size).Reload()
+    # What `tensorboard --load_fast=false` reads with.
+    plugins = plugin_event_accumulator.EventAccumulator(str(folder), size_guidance=size).Reload()
     expected = logged(folder / "metrics.jsonl")
     tags = events.Tags()
     if set(tags["scalars"]) != set(expected):
         sys.exit(f"tags differ: {sorted(set(tags['scalars']) ^ set(expected))}")
     for tag, values in expected.items():
         found = [(event.step, event.value) for event in events.Scalars(tag)]
+        tensors = [(event.step, tensor_util.make_ndarray(event.tensor_proto).item()) for event in plugins.Tensors(tag)]
+        if str(tensors) != str(found):
+            sys.exit(f"{tag}: the two readers differ, {found} and {tensors}")
         if [step for step, _ in found] != sorted(values):
             sys.exit(f"{tag}: steps {[step for step, _ in found]} instead of {sorted(values)}")
         for step, value in found:

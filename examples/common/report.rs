@@ -116,9 +116,9 @@ impl<'a> Comparison<'a> {
 
     /// Notes a teacher that was better before the end.
     fn warn_of_a_fall<D>(&mut self, name: &str, outcome: &TrainOutcome<D>) {
-        let ap = outcome.evaluations.iter().filter_map(|one| Some((one.iteration, one.teacher.ap?)));
+        let mut ap = outcome.evaluations.iter().filter_map(|one| Some((one.iteration, one.teacher.ap?)));
         let best = ap.clone().max_by(|a, b| a.1.total_cmp(&b.1));
-        if let (Some((iteration, best)), Some((_, last))) = (best, ap.last())
+        if let (Some((iteration, best)), Some((_, last))) = (best, ap.next_back())
             && last < FALL * best
         {
             let (best, last) = (100.0 * best, 100.0 * last);

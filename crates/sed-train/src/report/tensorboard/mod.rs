@@ -44,7 +44,7 @@ impl TensorBoardLog {
     pub fn create(folder: &Path) -> Result<Self, ReportError> {
         match event_files(folder)?.pop() {
             Some(name) => Err(io_error(&folder.join(name), io::ErrorKind::AlreadyExists.into())),
-            None => Self::open(folder, now(), 0),
+            None => Self::open(folder, now(), 0, 0),
         }
     }
 
@@ -62,16 +62,17 @@ impl TensorBoardLog {
         // Not before the latest file, even if the clock was set back: the names give the order of reading.
         let latest =
             earlier.last().and_then(|name| name.strip_prefix(PREFIX)?.split('.').next()?.parse().ok());
-        let mut log = Self::open(folder, now().max(latest.unwrap_or(0.0)), earlier.len())?;
-        log.write(&event::start(now(), iteration + 1))?;
-        Ok(log)
+        Self::open(folder, now().max(latest.unwrap_or(0.0)), earlier.len(), iteration + 1)
     }
 
-    fn open(folder: &Path, seconds: f64, number: usize) -> Result<Self, ReportError> {
+    /// A file that begins with version and start mark. A new run has a mark too: of the marks of a folder TensorBoard's
+    /// slower reader (`--load_fast=false`) ignores the first.
+    fn open(folder: &Path, seconds: f64, number: usize, step: u64) -> Result<Self, ReportError> {
         let path = folder.join(format!("{PREFIX}{:010}.{number:04}.sed", seconds as u64));
         let file = File::create_new(&path).map_err(|source| io_error(&path, source))?;
         let mut log = Self { path, file };
         log.write(&event::version(now()))?;
+        log.write(&event::start(now(), step))?;
         Ok(log)
     }
 
@@ -161,13 +162,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut log = TensorBoardLog::create(folder.path()).unwrap();
         let events = || records(&files(folder.path())[0]);
-        assert_eq!(events().len(), 1);
+        assert_eq!(events().len(), 2);
         assert_eq!(timeless(&events()[0]), timeless(&event::version(0.0)));
+        assert_eq!(timeless(&events()[1]), timeless(&event::start(0.0, 0)));
         let values = row(&[("loss", 2.5), ("head/box", f64::NAN)]);
         log.append(3, &values).unwrap();
-        assert_eq!(timeless(&events()[1]), timeless(&event::scalars(0.0, 3, &values)));
+        assert_eq!(timeless(&events()[2]), timeless(&event::scalars(0.0, 3, &values)));
         log.append_image(3, "labels", &RgbImage::new(4, 2)).unwrap();
-        assert_eq!(events().len(), 3);
+        assert_eq!(events().len(), 4);
     }
 
     #[test]
