@@ -194,8 +194,11 @@ mod tests {
         ImageDetections { image_id, detections }
     }
 
+    /// True class, predicted class, and how many.
+    type Count = (Option<usize>, Option<usize>, u64);
+
     /// All counts that are not zero.
-    fn counts(matrix: &ConfusionMatrix) -> Vec<(Option<usize>, Option<usize>, u64)> {
+    fn counts(matrix: &ConfusionMatrix) -> Vec<Count> {
         let classes = || (0..matrix.classes()).map(Some).chain([None]);
         let pairs = classes().flat_map(|truth| classes().map(move |predicted| (truth, predicted)));
         pairs
@@ -249,7 +252,7 @@ mod tests {
         ];
         let matrix = ConfusionMatrix::new(&truth, &detections, 0.0, 0.5).unwrap();
         let all = counts(&matrix);
-        let of = |keep: fn(&(Option<usize>, Option<usize>, u64)) -> bool| -> u64 {
+        let of = |keep: fn(&Count) -> bool| -> u64 {
             all.iter().filter(|count| keep(count)).map(|count| count.2).sum()
         };
         assert_eq!((of(|count| count.0.is_some()), of(|count| count.1.is_some())), (4, 4));
