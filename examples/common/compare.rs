@@ -40,14 +40,7 @@ pub fn compare<M: Model>(name: &str, args: &Args, preset: &Settings<M>) -> Resul
     // One small network leaves a core idle; large ones would have to share the memory.
     for run in in_order(runs, args.backbone == Backbone::Tiny) {
         let (method, path, outcome) = run?;
-        comparison.inspect(
-            method,
-            &path,
-            &outcome.teacher,
-            dataset,
-            &session.settings.augment,
-            &session.device,
-        )?;
+        comparison.inspect(method, &path, &outcome, dataset, &session.settings.augment, &session.device)?;
         comparison.add(method, &outcome)?;
     }
     comparison.finish(name, dataset)

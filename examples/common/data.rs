@@ -107,6 +107,13 @@ impl Dataset {
         Ok(self.manifest.save(folder.file("split.json"))?)
     }
 
+    /// At most `count` unlabeled images, spread evenly over all of them.
+    pub fn some_unlabeled(&self, count: usize) -> UnlabeledSet {
+        let all = &self.unlabeled.images;
+        let count = count.min(all.len());
+        UnlabeledSet { images: (0..count).map(|i| all[i * all.len() / count].clone()).collect() }
+    }
+
     /// The true boxes of the validation images.
     pub fn truth(&self) -> &GroundTruth {
         &self.truth

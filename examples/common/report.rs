@@ -14,8 +14,8 @@ use sed::{
         data::{AugmentConfig, EvalLoader, EvalLoaderConfig, LabeledSample, image},
         eval::{CocoEvaluator, CocoSummary, ImageDetections, ImageScore},
         report::{
-            Cell, Chart, EvaluationReport, Figure, ModelReport, PictureConfig, ResultTable, RunFolder,
-            RunReport, Series, curves_svg, draw_detections,
+            Cell, Chart, EvaluationReport, Figure, ModelReport, PictureConfig, PseudoLabelWatch, ResultTable,
+            RunFolder, RunReport, Series, WatchConfig, curves_svg, draw_detections,
         },
         train::{Method, TrainOutcome},
     },
@@ -27,6 +27,8 @@ use super::data::Dataset;
 const PICTURES: usize = 12;
 /// Best and worst validation images on the page, each.
 const EXTREMES: usize = 6;
+/// Unlabeled images whose pseudo-labels are counted.
+const WATCHED: usize = 48;
 /// Smaller pictures on the page are enlarged towards this side, larger ones shrunk to the other.
 const PAGE_PICTURE: [u32; 2] = [400, 480];
 /// The teacher's AP may end this part below its best before the page warns.
@@ -39,8 +41,8 @@ pub struct Comparison<'a> {
     curves: Vec<Series>,
     /// The curves of all methods by the name of the scalar.
     scalars: BTreeMap<String, Vec<Series>>,
-    /// The methods whose curves are there.
-    methods: Vec<Method>,
+    /// The methods whose curves are there, and the AP that their teachers, or averages, end with.
+    methods: Vec<(Method, Option<f64>)>,
     models: Vec<ModelReport>,
     warnings: Vec<String>,
 }
@@ -76,6 +78,7 @@ impl<'a> Comparison<'a> {
             self.row(&names[0], &last.student, outcome.seconds);
             self.row(&names[1], &last.teacher, outcome.seconds);
         }
+        let end = outcome.evaluations.last().and_then(|last| last.teacher.ap);
         for (name, side) in names.into_iter().zip([0, 1]) {
             let points = outcome.evaluations.iter().filter_map(|evaluation| {
                 let summary = if side == 0 { &evaluation.student } else { &evaluation.teacher };
@@ -85,7 +88,8 @@ impl<'a> Comparison<'a> {
         }
         if let Some(log) = &outcome.log {
             // The AP has a chart of its own.
-            let empty = |method: &Method| Series { name: method.to_string(), points: Vec::new() };
+            let empty =
+                |(method, _): &(Method, Option<f64>)| Series { name: method.to_string(), points: Vec::new() };
             for name in log.names().iter().filter(|name| !is_evaluation(name)) {
                 // A method has its colour in all charts.
                 let before = self.methods.iter().map(empty).collect::<Vec<_>>();
@@ -94,7 +98,6 @@ impl<'a> Comparison<'a> {
             for (name, curves) in &mut self.scalars {
                 curves.push(Series { name: method.to_string(), points: log.series(name) });
             }
-            self.methods.push(method);
             let of_a_stage =
                 |name: &str| name.split_once('/').is_some_and(|(stage, _)| stages.contains(&stage));
             let losses = log.names().iter().filter(|name| *name == "loss" || of_a_stage(name));
@@ -103,6 +106,7 @@ impl<'a> Comparison<'a> {
             let title = format!("losses, {method}");
             curves_svg(&self.folder.file(method.name()).join("losses.svg"), &title, &series)?;
         }
+        self.methods.push((method, end));
         Ok(())
     }
 
@@ -128,16 +132,19 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// A closer look at a teacher: its detections on all validation images, the first of which are drawn into `path`.
+    /// A closer look at a teacher: its detections on all validation images, the first of which are drawn into `path`, and
+    /// its pseudo-labels on some unlabeled ones.
     pub fn inspect<D: Detector>(
         &mut self,
         method: Method,
         path: &Path,
-        detector: &D,
+        outcome: &TrainOutcome<D>,
         dataset: &Dataset,
         augment: &AugmentConfig,
         device: &Device,
     ) -> Result<()> {
+        let detector = &outcome.teacher;
+        let iterations = outcome.evaluations.last().map_or(0, |last| last.iteration);
         let config = EvalLoaderConfig { image_size: augment.image_size, ..Default::default() };
         let mut found = Vec::with_capacity(dataset.valid.len());
         for batch in EvalLoader::new(&dataset.valid, config)?.iter() {
@@ -175,12 +182,39 @@ impl<'a> Comparison<'a> {
         // No image is both where there are few.
         let count = EXTREMES.min(dataset.valid.len() / 2);
         let (best, worst) = (figures(evaluation.best(count))?, figures(evaluation.worst(count))?);
-        self.models.push(ModelReport { name, evaluation, best, worst, pseudo_labels: Vec::new() });
+        let pseudo_labels = match dataset.some_unlabeled(WATCHED) {
+            set if method.is_semi_supervised() && !set.is_empty() => {
+                let config = WatchConfig {
+                    image_size: augment.image_size,
+                    threshold: evaluation.threshold,
+                    pictures: EXTREMES,
+                };
+                let watch = PseudoLabelWatch::of_unlabeled(&set, names.clone(), config)?;
+                vec![watch.look(iterations, device, |images| detector.detect(images))?]
+            }
+            _ => Vec::new(),
+        };
+        self.models.push(ModelReport { name, evaluation, best, worst, pseudo_labels });
         Ok(())
     }
 
+    /// Notes methods that end below the labels alone.
+    fn warn_of_losses(&mut self) {
+        let supervised = self.methods.iter().find(|(method, _)| *method == Method::Supervised);
+        let Some((_, Some(alone))) = supervised else { return };
+        for (method, end) in &self.methods {
+            if let Some(end) = end.filter(|end| end < alone) {
+                let (end, alone) = (100.0 * end, 100.0 * alone);
+                self.warnings.push(format!(
+                    "{method} ends with an AP of {end:.1}, below the {alone:.1} of the labels alone."
+                ));
+            }
+        }
+    }
+
     /// Prints the table and writes it with the curves and the page.
-    pub fn finish(self, title: &str, dataset: &Dataset) -> Result<()> {
+    pub fn finish(mut self, title: &str, dataset: &Dataset) -> Result<()> {
+        self.warn_of_losses();
         self.table.write(self.folder.path(), "results")?;
         curves_svg(&self.folder.file("ap.svg"), "AP on the validation images", &self.curves)?;
         println!("\n{}", self.table.to_text());

@@ -84,7 +84,7 @@ impl RunReport {
             }
         }
         page.section("Configuration");
-        page.folded("config.toml", &self.config);
+        page.folded("As it was run", &self.config);
         Ok(page.finish())
     }
 }

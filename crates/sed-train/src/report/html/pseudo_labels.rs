@@ -69,6 +69,22 @@ impl PseudoLabelSnapshot {
     }
 }
 
+impl PseudoLabelSnapshot {
+    /// The numbers in a sentence.
+    fn describe(&self) -> String {
+        let percent = |name: &str, value: Option<f64>| {
+            value.map_or(String::new(), |value| format!(", {name} {:.1} %", 100.0 * value))
+        };
+        format!(
+            "{:.1} pseudo-labels an image after {} iterations{}{}.",
+            self.labels as f64 / self.images.max(1) as f64,
+            self.iteration,
+            percent("precision", self.precision),
+            percent("recall", self.recall)
+        )
+    }
+}
+
 /// Counts and quality over the run, then the pictures of each snapshot.
 pub(super) fn write(snapshots: &[PseudoLabelSnapshot], page: &mut HtmlPage) -> Result<(), ReportError> {
     let Some(first) = snapshots.first() else { return Ok(()) };
@@ -94,7 +110,11 @@ pub(super) fn write(snapshots: &[PseudoLabelSnapshot], page: &mut HtmlPage) -> R
     if quality.iter().any(|series| !series.points.is_empty()) {
         charts.push(chart("Quality against hidden labels", Some(0.0..=1.0), quality));
     }
-    page.charts(&charts)?;
+    if snapshots.len() > 1 {
+        page.charts(&charts)?;
+    } else {
+        page.text(&first.describe());
+    }
     for snapshot in snapshots.iter().filter(|snapshot| !snapshot.pictures.is_empty()) {
         page.heading(&format!("After {} iterations", snapshot.iteration));
         page.pictures(&snapshot.pictures)?;
@@ -154,5 +174,23 @@ mod tests {
         let blind = shown(None);
         assert!(!blind.contains("Quality against hidden labels") && blind.contains("After 20 iterations"));
         assert_eq!(blind.matches("data:image/png").count(), 2);
+    }
+
+    #[test]
+    fn a_single_look_is_a_sentence() {
+        let snapshot = PseudoLabelSnapshot {
+            iteration: 10,
+            threshold: 0.5,
+            images: 2,
+            labels: 3,
+            precision: Some(0.25),
+            recall: None,
+            pictures: Vec::new(),
+        };
+        let mut page = HtmlPage::new("t");
+        write(&[snapshot], &mut page).unwrap();
+        let html = page.finish();
+        assert!(html.contains("1.5 pseudo-labels an image after 10 iterations, precision 25.0 %."), "{html}");
+        assert!(!html.contains("<svg"));
     }
 }
