@@ -9,7 +9,7 @@ use sed::train::data::{
 
 use crate::common::{
     args::Args,
-    data::{GENERATED_PERCENT, files, unlabeled_images},
+    data::{GENERATED_PERCENT, files, spread, unlabeled_images},
 };
 
 /// Training images, some of each part.
@@ -61,10 +61,4 @@ impl Images {
             counts,
         })
     }
-}
-
-/// At most `count` entries at equal distances, the first among them.
-fn spread<T: Clone>(all: &[T], count: usize) -> Vec<T> {
-    let count = count.min(all.len());
-    (0..count).map(|i| all[i * all.len() / count].clone()).collect()
 }

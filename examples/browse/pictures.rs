@@ -13,8 +13,6 @@ use sed::{
 
 /// Draws of an augmented labeled image.
 const DRAWS: u64 = 2;
-/// Smaller pictures are enlarged towards this side, larger ones shrunk to the other.
-const SIDES: [u32; 2] = [400, 480];
 
 /// What finds objects in a weak view, in its pixels.
 pub type Teacher<'a> = dyn Fn(&HostImages) -> Detections + 'a;
@@ -103,12 +101,7 @@ impl Pictures<'_> {
     }
 
     fn figure(&self, caption: &str, image: &RgbImage, truth: &Targets, found: Option<&Detections>) -> Figure {
-        let config = PictureConfig {
-            min_score: self.threshold,
-            enlarge_to: SIDES[0],
-            shrink_to: SIDES[1],
-            ..PictureConfig::default()
-        };
+        let config = PictureConfig::for_page(self.threshold);
         let none = Detections::default();
         let picture = draw_detections(image, truth, found.unwrap_or(&none), self.names, &config);
         Figure { caption: caption.to_string(), picture }

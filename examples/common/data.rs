@@ -109,9 +109,7 @@ impl Dataset {
 
     /// At most `count` unlabeled images, spread evenly over all of them.
     pub fn some_unlabeled(&self, count: usize) -> UnlabeledSet {
-        let all = &self.unlabeled.images;
-        let count = count.min(all.len());
-        UnlabeledSet { images: (0..count).map(|i| all[i * all.len() / count].clone()).collect() }
+        UnlabeledSet { images: spread(&self.unlabeled.images, count) }
     }
 
     /// The true boxes of the validation images.
@@ -183,6 +181,12 @@ pub fn files(args: &Args, scenes: Option<&SceneConfig>) -> Result<UserData> {
 
 fn scenes_folder(args: &Args, config: &SceneConfig) -> PathBuf {
     cache_dir(args).join(format!("scenes-{}", config.fingerprint()))
+}
+
+/// At most `count` entries at equal distances, the first among them.
+pub fn spread<T: Clone>(all: &[T], count: usize) -> Vec<T> {
+    let count = count.min(all.len());
+    (0..count).map(|i| all[i * all.len() / count].clone()).collect()
 }
 
 /// A folder of images, or a JSON that lists some.

@@ -29,8 +29,6 @@ const PICTURES: usize = 12;
 const EXTREMES: usize = 6;
 /// Unlabeled images whose pseudo-labels are counted.
 const WATCHED: usize = 48;
-/// Smaller pictures on the page are enlarged towards this side, larger ones shrunk to the other.
-const PAGE_PICTURE: [u32; 2] = [400, 480];
 /// The teacher's AP may end this part below its best before the page warns.
 const FALL: f64 = 0.9;
 
@@ -165,12 +163,7 @@ impl<'a> Comparison<'a> {
         let [_, name] = model_names(method);
         let evaluation = EvaluationReport::new(dataset.truth(), &found, &CocoEvaluator)?;
         self.warnings.extend(evaluation.warnings(&name));
-        let config = PictureConfig {
-            min_score: evaluation.threshold,
-            enlarge_to: PAGE_PICTURE[0],
-            shrink_to: PAGE_PICTURE[1],
-            ..PictureConfig::default()
-        };
+        let config = PictureConfig::for_page(evaluation.threshold);
         let samples: HashMap<u64, (&LabeledSample, &Detections)> = (dataset.valid.samples.iter())
             .zip(&found)
             .map(|(sample, found)| (sample.id, (sample, &found.detections)))

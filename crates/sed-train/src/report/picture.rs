@@ -34,6 +34,13 @@ impl Default for PictureConfig {
     }
 }
 
+impl PictureConfig {
+    /// Pictures for a page, about 400 pixels wide, with the detections of at least `min_score`.
+    pub fn for_page(min_score: f32) -> Self {
+        Self { min_score, enlarge_to: 400, shrink_to: 480, ..Self::default() }
+    }
+}
+
 /// An image with true and predicted boxes, both `[x1, y1, x2, y2]` in pixels of `image`.
 ///
 /// A colour stands for a class. Predicted boxes are solid and carry the class name and the score in

@@ -131,12 +131,7 @@ impl PseudoLabelWatch {
                 found.push(ImageDetections { image_id: batch.ids[index], detections });
             }
         }
-        let config = PictureConfig {
-            min_score: self.config.threshold,
-            enlarge_to: 400,
-            shrink_to: 480,
-            ..PictureConfig::default()
-        };
+        let config = PictureConfig::for_page(self.config.threshold);
         let mut pictures = Vec::new();
         for (image, ImageDetections { detections, .. }) in
             self.images.iter().zip(&found).take(self.config.pictures)

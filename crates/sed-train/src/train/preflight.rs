@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{AverageFrom, OptimizerConfig, TrainConfig};
 use crate::{
     data::{LabeledSet, UnlabeledSet},
-    report::{Cell, ResultTable, describe_duration},
+    report::{Cell, ResultTable, describe_duration, list},
 };
 
 /// The learning rate and the images a step of published semi-supervised COCO schedules, by which the linear rule scales.
@@ -14,8 +14,6 @@ const PUBLISHED_RATE: (f64, usize) = (0.01, 16 + 16);
 const RATE_FACTOR: f64 = 4.0;
 /// Classes with fewer examples are named.
 const FEW_EXAMPLES: usize = 5;
-/// Names in a list of classes.
-const NAMES: usize = 10;
 
 /// The numbers of a dataset that [`Preflight`] looks at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -251,14 +249,6 @@ impl Preflight {
 
 fn decimals(passes: f64) -> String {
     if passes < 10.0 { format!("{passes:.1}") } else { format!("{passes:.0}") }
-}
-
-fn list(names: &[&str]) -> String {
-    let first = names.iter().take(NAMES).copied().collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(NAMES) {
-        0 => first,
-        more => format!("{first} and {more} more"),
-    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::{
         CocoSummary, ConfusionMatrix, DetectionEvaluator, EvalError, GroundTruth, ImageDetections,
         ImageScore, PrecisionRecall, image_scores, precision_recall,
     },
-    report::{Cell, ReportError, ResultTable, Series},
+    report::{Cell, ReportError, ResultTable, Series, list},
 };
 
 /// The IoU from which on a detection is right, but for the AP over several.
@@ -238,16 +238,6 @@ impl EvaluationReport {
             ]);
         }
         table
-    }
-}
-
-/// The first names, and how many more there are.
-fn list(names: &[&str]) -> String {
-    const SHOWN: usize = 10;
-    let first = names.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(SHOWN) {
-        0 => first,
-        more => format!("{first} and {more} more"),
     }
 }
 

@@ -67,7 +67,6 @@ fn warnings_name_classes_without_objects_and_without_finds() {
     assert_eq!(warnings.len(), 2);
     assert!(warnings[0].contains("none") && !warnings[0].contains("alert"), "{warnings:?}");
     assert!(warnings[1].starts_with("sed, teacher") && warnings[1].contains("alert(1)"), "{warnings:?}");
-    assert_eq!(list(&["x"; 12]), format!("{} and 2 more", ["x"; 10].join(", ")));
 }
 
 #[test]
