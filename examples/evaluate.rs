@@ -109,7 +109,8 @@ fn detect(options: &Options, categories: &[Category]) -> Result<Vec<CocoResult>>
         path: folder.join(&image.file_name),
         listed_size: Some(image.size),
     };
-    let config = EvalLoaderConfig { image_size: trained.image_size, ..EvalLoaderConfig::default() };
+    let config =
+        EvalLoaderConfig { image_size: trained.images.augment.image_size, ..EvalLoaderConfig::default() };
     let loader = EvalLoader::from_images(index.images().iter().map(image).collect(), config)?;
     let found = trained.detector.detect_all(&loader, &device, |_| ())?;
     let own = trained.categories.into_iter().map(|own| {

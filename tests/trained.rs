@@ -97,7 +97,7 @@ fn a_run_its_methods_and_its_files_are_told_apart() {
     let folder = retinanet_run(&[Method::Supervised, Method::Sed]);
     let run = folder.path();
     let by_default = open(&args(run)).unwrap();
-    assert_eq!(by_default.image_size, 64);
+    assert_eq!(by_default.images.augment.image_size, 64);
     assert_eq!(by_default.categories[1], Category { id: 7, name: "b".into() });
     assert!(by_default.weights.ends_with("sed/teacher.safetensors"), "{}", by_default.weights.display());
 

@@ -60,16 +60,10 @@ pub fn compare<M: Model>(
     // One small network leaves a core idle; large ones would have to share the memory.
     for run in in_order(runs, args.backbone == Backbone::Tiny) {
         let (method, path, outcome) = run?;
-        comparison.draw_predictions(
-            &path,
-            &outcome.teacher,
-            dataset,
-            &session.settings.augment,
-            &session.device,
-        )?;
+        comparison.inspect(method, &path, &outcome, dataset, &session.settings.augment, &session.device)?;
         comparison.add(method, &outcome)?;
     }
-    comparison.finish()
+    comparison.finish(detector.name(), dataset)
 }
 
 /// The results of `runs`, in their order; with `side_by_side` on a thread each.

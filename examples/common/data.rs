@@ -1,8 +1,11 @@
 //! The images and labels of a run: generated, or the user's.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use sed::train::{
     data::{
         AugmentConfig, Category, CocoIndex, DataPolicy, DataReport, EvalLoader, EvalLoaderConfig, LabeledSet,
@@ -22,7 +25,7 @@ use super::{
 };
 
 /// Percent of the generated training images that are labeled.
-const GENERATED_PERCENT: f64 = 2.5;
+pub const GENERATED_PERCENT: f64 = 2.5;
 
 /// What a run trains and is validated on.
 pub struct Dataset {
@@ -43,16 +46,8 @@ impl Dataset {
         match (args.user_data()?, scenes) {
             (Some(files), _) => Self::read(&files, args, policy, 100.0, "your data".into()),
             (None, Some(config)) => {
-                let folder = cache_dir(args).join(format!("scenes-{}", config.fingerprint()));
-                let paths = scenes::generate(config, &folder)?;
-                let files = UserData {
-                    train_annotations: paths.train_annotations,
-                    train_images: paths.train_images,
-                    val_annotations: paths.val_annotations,
-                    val_images: paths.val_images,
-                };
-                let source = format!("generated scenes in {}", folder.display());
-                Self::read(&files, args, policy, GENERATED_PERCENT, source)
+                let source = format!("generated scenes in {}", scenes_folder(args, config).display());
+                Self::read(&files(args, scenes)?, args, policy, GENERATED_PERCENT, source)
             }
             (None, None) => bail!("no data: give --train-annotations, or a [scenes] table to generate from"),
         }
@@ -134,6 +129,11 @@ impl Dataset {
         Ok(self.manifest.save(folder.file("split.json"))?)
     }
 
+    /// At most `count` unlabeled images, spread evenly over all of them.
+    pub fn some_unlabeled(&self, count: usize) -> UnlabeledSet {
+        UnlabeledSet { images: spread(&self.unlabeled.images, count) }
+    }
+
     /// The true boxes of the validation images.
     pub fn truth(&self) -> &GroundTruth {
         &self.truth
@@ -182,8 +182,37 @@ impl Dataset {
     }
 }
 
+/// The user's files, or those of the generated scenes, which are drawn if they are not there yet.
+pub fn files(args: &Args, scenes: Option<&SceneConfig>) -> Result<UserData> {
+    if let Some(files) = args.user_data()? {
+        return Ok(files);
+    }
+    let config = scenes.ok_or_else(|| {
+        anyhow!(
+            "the run has data of its own: give --train-annotations, --train-images, --val-annotations and --val-images"
+        )
+    })?;
+    let paths = scenes::generate(config, &scenes_folder(args, config))?;
+    Ok(UserData {
+        train_annotations: paths.train_annotations,
+        train_images: paths.train_images,
+        val_annotations: paths.val_annotations,
+        val_images: paths.val_images,
+    })
+}
+
+fn scenes_folder(args: &Args, config: &SceneConfig) -> PathBuf {
+    cache_dir(args).join(format!("scenes-{}", config.fingerprint()))
+}
+
+/// At most `count` entries at equal distances, the first among them.
+pub fn spread<T: Clone>(all: &[T], count: usize) -> Vec<T> {
+    let count = count.min(all.len());
+    (0..count).map(|i| all[i * all.len() / count].clone()).collect()
+}
+
 /// A folder of images, or a JSON that lists some.
-fn unlabeled_images(path: &Path, policy: DataPolicy) -> Result<UnlabeledSet> {
+pub fn unlabeled_images(path: &Path, policy: DataPolicy) -> Result<UnlabeledSet> {
     let usable = UnlabeledSet::open(path).and_then(|set| set.with_usable_files(path, policy));
     let (set, report) = usable.with_context(|| format!("--unlabeled {}", path.display()))?;
     print_report(path, &report);

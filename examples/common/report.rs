@@ -1,15 +1,22 @@
-//! What a run leaves behind: a table, curves and pictures.
+//! What a run leaves behind: a table, curves, pictures and a page of all that.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Result;
-use burn::tensor::Device;
+use burn::{data::dataloader::DataLoader, tensor::Device};
 use sed::{
-    core::Detector,
+    core::{Detections, Detector},
     train::{
-        data::{AugmentConfig, EvalLoader, EvalLoaderConfig, LabeledSet, image},
-        eval::CocoSummary,
-        report::{Cell, PictureConfig, ResultTable, RunFolder, Series, curves_svg, draw_detections},
+        data::{AugmentConfig, EvalLoader, EvalLoaderConfig, LabeledSample, image},
+        eval::{CocoEvaluator, CocoSummary, ImageDetections, ImageScore},
+        report::{
+            Cell, Chart, EvaluationReport, Figure, ModelReport, PictureConfig, PseudoLabelWatch, ResultTable,
+            RunFolder, RunReport, Series, WatchConfig, curves_svg, draw_detections,
+        },
         train::{Method, TrainOutcome},
     },
 };
@@ -18,19 +25,39 @@ use super::data::Dataset;
 
 /// Validation images that are drawn.
 const PICTURES: usize = 12;
+/// Best and worst validation images on the page, each.
+const EXTREMES: usize = 6;
+/// Unlabeled images whose pseudo-labels are counted.
+const WATCHED: usize = 48;
+/// The teacher's AP may end this part below its best before the page warns.
+const FALL: f64 = 0.9;
 
 /// The results of the methods, side by side.
 pub struct Comparison<'a> {
     folder: &'a RunFolder,
     table: ResultTable,
     curves: Vec<Series>,
+    /// The curves of all methods by the name of the scalar.
+    scalars: BTreeMap<String, Vec<Series>>,
+    /// The methods whose curves are there, and the AP that their teachers, or averages, end with.
+    methods: Vec<(Method, Option<f64>)>,
+    models: Vec<ModelReport>,
+    warnings: Vec<String>,
 }
 
 impl<'a> Comparison<'a> {
     /// An empty comparison in a run folder.
     pub fn new(folder: &'a RunFolder) -> Self {
         let columns = ["run", "AP", "AP50", "AP75", "APs", "APm", "APl", "minutes"];
-        Self { folder, table: ResultTable::new(columns), curves: Vec::new() }
+        Self {
+            folder,
+            table: ResultTable::new(columns),
+            curves: Vec::new(),
+            scalars: BTreeMap::new(),
+            methods: Vec::new(),
+            models: Vec::new(),
+            warnings: Vec::new(),
+        }
     }
 
     /// The folder of one method's files.
@@ -43,14 +70,13 @@ impl<'a> Comparison<'a> {
     /// Adds a finished training.
     pub fn add<D: Detector>(&mut self, method: Method, outcome: &TrainOutcome<D>) -> Result<()> {
         let stages = outcome.student.stages();
-        let names = match method {
-            Method::Supervised => ["supervised".to_string(), "supervised, EMA".to_string()],
-            method => [format!("{method}, student"), format!("{method}, teacher")],
-        };
+        let names = model_names(method);
+        self.warn_of_a_fall(&names[1], outcome);
         if let Some(last) = outcome.evaluations.last() {
             self.row(&names[0], &last.student, outcome.seconds);
             self.row(&names[1], &last.teacher, outcome.seconds);
         }
+        let end = outcome.evaluations.last().and_then(|last| last.teacher.ap);
         for (name, side) in names.into_iter().zip([0, 1]) {
             let points = outcome.evaluations.iter().filter_map(|evaluation| {
                 let summary = if side == 0 { &evaluation.student } else { &evaluation.teacher };
@@ -59,6 +85,17 @@ impl<'a> Comparison<'a> {
             self.curves.push(Series { name, points: points.collect() });
         }
         if let Some(log) = &outcome.log {
+            // The AP has a chart of its own.
+            let empty =
+                |(method, _): &(Method, Option<f64>)| Series { name: method.to_string(), points: Vec::new() };
+            for name in log.names().iter().filter(|name| !is_evaluation(name)) {
+                // A method has its colour in all charts.
+                let before = self.methods.iter().map(empty).collect::<Vec<_>>();
+                self.scalars.entry(name.clone()).or_insert(before);
+            }
+            for (name, curves) in &mut self.scalars {
+                curves.push(Series { name: method.to_string(), points: log.series(name) });
+            }
             let of_a_stage =
                 |name: &str| name.split_once('/').is_some_and(|(stage, _)| stages.contains(&stage));
             let losses = log.names().iter().filter(|name| *name == "loss" || of_a_stage(name));
@@ -67,6 +104,7 @@ impl<'a> Comparison<'a> {
             let title = format!("losses, {method}");
             curves_svg(&self.folder.file(method.name()).join("losses.svg"), &title, &series)?;
         }
+        self.methods.push((method, end));
         Ok(())
     }
 
@@ -78,41 +116,159 @@ impl<'a> Comparison<'a> {
         self.table.push(cells.chain([Cell::number(seconds / 60.0, 1)]));
     }
 
-    /// Draws what a detector finds in the first validation images, beside the truth.
-    pub fn draw_predictions<D: Detector>(
-        &self,
+    /// Notes a teacher that was better before the end.
+    fn warn_of_a_fall<D>(&mut self, name: &str, outcome: &TrainOutcome<D>) {
+        let mut ap = outcome.evaluations.iter().filter_map(|one| Some((one.iteration, one.teacher.ap?)));
+        let best = ap.clone().max_by(|a, b| a.1.total_cmp(&b.1));
+        if let (Some((iteration, best)), Some((_, last))) = (best, ap.next_back())
+            && last < FALL * best
+        {
+            let (best, last) = (100.0 * best, 100.0 * last);
+            self.warnings.push(format!(
+                "{name}: the AP was {best:.1} after {iteration} iterations and {last:.1} at the end."
+            ));
+        }
+    }
+
+    /// A closer look at a teacher: its detections on all validation images, the first of which are drawn into `path`, and
+    /// its pseudo-labels on some unlabeled ones.
+    pub fn inspect<D: Detector>(
+        &mut self,
+        method: Method,
         path: &Path,
-        detector: &D,
+        outcome: &TrainOutcome<D>,
         dataset: &Dataset,
         augment: &AugmentConfig,
         device: &Device,
     ) -> Result<()> {
-        let samples = dataset.valid.samples.iter().take(PICTURES).cloned().collect();
-        let shown = LabeledSet { categories: dataset.categories.clone(), samples };
-        let config = EvalLoaderConfig { image_size: augment.image_size, batch: 1, ..Default::default() };
-        let loader = EvalLoader::new(&shown, config)?;
-        let names: Vec<String> = dataset.categories.iter().map(|category| category.name.clone()).collect();
-        let folder = path.join("pictures");
-        std::fs::create_dir_all(&folder)?;
-        let batches = burn::data::dataloader::DataLoader::iter(&loader);
-        for (sample, batch) in shown.samples.iter().zip(batches) {
+        let detector = &outcome.teacher;
+        let iterations = outcome.evaluations.last().map_or(0, |last| last.iteration);
+        let config = EvalLoaderConfig { image_size: augment.image_size, ..Default::default() };
+        let mut found = Vec::with_capacity(dataset.valid.len());
+        for batch in EvalLoader::new(&dataset.valid, config)?.iter() {
             let batch = batch.map_err(anyhow::Error::new)?;
-            let found = detector.detect(&batch.images.to_batch(device));
-            let found = batch.to_original(0, &found[0]);
-            let pixels = image::decode_listed(&sample.path, sample.id, sample.size)?;
-            let picture =
-                draw_detections(&pixels, &sample.targets, &found, &names, &PictureConfig::default());
-            picture.save(folder.join(format!("{}.png", sample.id)))?;
+            for (index, detections) in detector.detect(&batch.images.to_batch(device)).iter().enumerate() {
+                let detections = batch.to_original(index, detections);
+                found.push(ImageDetections { image_id: batch.ids[index], detections });
+            }
         }
+        let names: Vec<String> = dataset.categories.iter().map(|category| category.name.clone()).collect();
+        let pictures = path.join("pictures");
+        fs::create_dir_all(&pictures)?;
+        for (sample, found) in dataset.valid.samples.iter().zip(&found).take(PICTURES) {
+            let picture = draw(sample, &found.detections, &names, &PictureConfig::default())?;
+            picture.save(pictures.join(format!("{}.png", sample.id)))?;
+        }
+
+        let [_, name] = model_names(method);
+        let evaluation = EvaluationReport::new(dataset.truth(), &found, &CocoEvaluator)?;
+        self.warnings.extend(evaluation.warnings(&name));
+        let config = PictureConfig::for_page(evaluation.threshold);
+        let samples: HashMap<u64, (&LabeledSample, &Detections)> = (dataset.valid.samples.iter())
+            .zip(&found)
+            .map(|(sample, found)| (sample.id, (sample, &found.detections)))
+            .collect();
+        let figures = |images: Vec<ImageScore>| -> Result<Vec<Figure>> {
+            let known = images.iter().filter_map(|image| Some((image, samples.get(&image.image_id)?)));
+            known.map(|(image, (sample, found))| figure(image, sample, found, &names, &config)).collect()
+        };
+        // No image is both where there are few.
+        let count = EXTREMES.min(dataset.valid.len() / 2);
+        let (best, worst) = (figures(evaluation.best(count))?, figures(evaluation.worst(count))?);
+        let pseudo_labels = match dataset.some_unlabeled(WATCHED) {
+            set if method.is_semi_supervised() && !set.is_empty() => {
+                let config = WatchConfig {
+                    image_size: augment.image_size,
+                    threshold: evaluation.threshold,
+                    pictures: EXTREMES,
+                };
+                let watch = PseudoLabelWatch::of_unlabeled(&set, names.clone(), config)?;
+                vec![watch.look(iterations, device, |images| detector.detect(images))?]
+            }
+            _ => Vec::new(),
+        };
+        self.models.push(ModelReport { name, evaluation, best, worst, pseudo_labels });
         Ok(())
     }
 
-    /// Prints the table and writes it with the curves.
-    pub fn finish(self) -> Result<()> {
+    /// Notes methods that end below the labels alone.
+    fn warn_of_losses(&mut self) {
+        let supervised = self.methods.iter().find(|(method, _)| *method == Method::Supervised);
+        let Some((_, Some(alone))) = supervised else { return };
+        for (method, end) in &self.methods {
+            if let Some(end) = end.filter(|end| end < alone) {
+                let (end, alone) = (100.0 * end, 100.0 * alone);
+                self.warnings.push(format!(
+                    "{method} ends with an AP of {end:.1}, below the {alone:.1} of the labels alone."
+                ));
+            }
+        }
+    }
+
+    /// Prints the table and writes it with the curves and the page.
+    pub fn finish(mut self, title: &str, dataset: &Dataset) -> Result<()> {
+        self.warn_of_losses();
         self.table.write(self.folder.path(), "results")?;
         curves_svg(&self.folder.file("ap.svg"), "AP on the validation images", &self.curves)?;
         println!("\n{}", self.table.to_text());
+        let chart =
+            |title: String, series| Chart { title, x_label: "iteration".into(), x: None, y: None, series };
+        let ap = chart("AP on the validation images".into(), self.curves);
+        let mut scalars: Vec<_> = self.scalars.into_iter().collect();
+        // The total, its parts, and what is no loss.
+        scalars.sort_by_key(|(name, _)| if name == "loss" { 0 } else { 2 - u8::from(name.contains('/')) });
+        let scalars = scalars.into_iter().map(|(name, series)| chart(name, series));
+        let report = RunReport {
+            title: title.to_string(),
+            facts: vec![dataset.describe()],
+            warnings: self.warnings,
+            results: self.table,
+            curves: std::iter::once(ap).chain(scalars).collect(),
+            models: self.models,
+            config: fs::read_to_string(self.folder.file("config.toml"))?,
+        };
+        let page = self.folder.write("report.html", report.to_html()?)?;
+        println!("all results on one page: {}", page.display());
         println!("weights, configuration, metrics, curves and pictures: {}", self.folder.path().display());
         Ok(())
     }
+}
+
+/// Whether a scalar belongs to an evaluation, not to a step.
+fn is_evaluation(name: &str) -> bool {
+    name.starts_with("student/") || name.starts_with("teacher/")
+}
+
+/// The names of student and teacher in tables.
+fn model_names(method: Method) -> [String; 2] {
+    match method {
+        Method::Supervised => ["supervised".to_string(), "supervised, EMA".to_string()],
+        method => [format!("{method}, student"), format!("{method}, teacher")],
+    }
+}
+
+/// An image with the objects found in it beside the true ones.
+fn draw(
+    sample: &LabeledSample,
+    found: &Detections,
+    names: &[String],
+    config: &PictureConfig,
+) -> Result<::image::RgbImage> {
+    let pixels = image::decode_listed(&sample.path, sample.id, sample.size)?;
+    Ok(draw_detections(&pixels, &sample.targets, found, names, config))
+}
+
+/// The picture of an image with its score.
+fn figure(
+    score: &ImageScore,
+    sample: &LabeledSample,
+    found: &Detections,
+    names: &[String],
+    config: &PictureConfig,
+) -> Result<Figure> {
+    let file = sample.path.file_name().unwrap_or_default().to_string_lossy();
+    let f1 = score.f1().map_or("–".to_string(), |f1| format!("{:.0}", 100.0 * f1));
+    let caption =
+        format!("{file}: F1 {f1}, {} right, {} wrong, {} missed", score.right, score.wrong, score.missed);
+    Ok(Figure { caption, picture: draw(sample, found, names, config)? })
 }

@@ -16,7 +16,7 @@ use sed::{
         weights::{self, LoadOptions},
     },
     train::{
-        data::{Category, DataPolicy, EvalLoader, scenes::SceneConfig},
+        data::{AugmentConfig, Category, DataPolicy, EvalLoader, scenes::SceneConfig},
         eval::ImageDetections,
         train::Method,
     },
@@ -59,20 +59,21 @@ pub struct DeviceArgs {
 pub struct RunConfig<M> {
     /// The detector.
     pub model: M,
+    /// The rest.
+    #[serde(flatten)]
+    pub images: RunImages,
+}
+
+/// What a run's settings say of its images.
+#[derive(Debug, Clone, Deserialize)]
+pub struct RunImages {
     /// The views it was trained on.
-    pub augment: RunViews,
+    pub augment: AugmentConfig,
     /// The generated dataset; absent for your own data.
     pub scenes: Option<SceneConfig>,
     /// What was done about dirty data.
     #[serde(default)]
     pub data: DataPolicy,
-}
-
-/// What is needed of a run's settings of views.
-#[derive(Deserialize)]
-pub struct RunViews {
-    /// Side of the square that images are fitted into.
-    pub image_size: usize,
 }
 
 impl<M: DeserializeOwned> RunConfig<M> {
@@ -90,8 +91,12 @@ pub struct Trained {
     pub detector: TrainedDetector,
     /// The classes, in the order of the dense class ids.
     pub categories: Vec<Category>,
-    /// Side of the square that images are fitted into.
-    pub image_size: usize,
+    /// The images that it was trained on.
+    pub images: RunImages,
+    /// The method that it was trained by, where the weights are those of a run folder.
+    pub method: Option<Method>,
+    /// The run folder.
+    pub run: PathBuf,
     /// The file of its weights.
     pub weights: PathBuf,
 }
@@ -112,27 +117,27 @@ impl Trained {
         let at =
             locate(checkpoint, args).with_context(|| format!("--checkpoint {}", checkpoint.display()))?;
         let run = RunFile::read(&at.run)?;
-        let weights = match at.weights {
-            Some(weights) => weights,
+        let (weights, method) = match at.weights {
+            Some(weights) => (weights, None),
             None => {
                 let method = chosen(&run, args.method)?;
-                at.run.join(method.name()).join(file_name(args))
+                (at.run.join(method.name()).join(file_name(args)), Some(method))
             }
         };
         let classes = run.categories.len();
-        let (detector, image_size) = match run.detector {
+        let (detector, images) = match run.detector {
             DetectorName::Retinanet => {
-                let (detector, size) =
+                let (detector, images) =
                     load::<RetinaNetConfig>(&at.run, classes, threshold, &weights, device)?;
-                (TrainedDetector::RetinaNet(Box::new(detector)), size)
+                (TrainedDetector::RetinaNet(Box::new(detector)), images)
             }
             DetectorName::FasterRcnn => {
-                let (detector, size) =
+                let (detector, images) =
                     load::<FasterRcnnConfig>(&at.run, classes, threshold, &weights, device)?;
-                (TrainedDetector::FasterRcnn(Box::new(detector)), size)
+                (TrainedDetector::FasterRcnn(Box::new(detector)), images)
             }
         };
-        Ok(Some(Self { detector, categories: run.categories, image_size, weights }))
+        Ok(Some(Self { detector, categories: run.categories, images, method, run: at.run, weights }))
     }
 }
 
@@ -255,15 +260,15 @@ fn chosen(run: &RunFile, asked: Option<Method>) -> Result<Method> {
     }
 }
 
-/// A detector with the settings of a run and these weights, and the size of its images.
+/// A detector with the settings of a run and these weights, and what the run says of its images.
 fn load<M: Model>(
     run: &Path,
     classes: usize,
     threshold: Option<f32>,
     weights: &Path,
     device: &Device,
-) -> Result<(M::Detector, usize)> {
-    let RunConfig { mut model, augment, .. } = RunConfig::<M>::read(run)?;
+) -> Result<(M::Detector, RunImages)> {
+    let RunConfig { mut model, images } = RunConfig::<M>::read(run)?;
     model.set_classes(classes);
     if let Some(threshold) = threshold {
         model.set_score_threshold(threshold);
@@ -271,5 +276,5 @@ fn load<M: Model>(
     model.validate()?;
     let mut detector = model.init(device)?;
     weights::load(&mut detector, weights, &LoadOptions::default())?;
-    Ok((detector, augment.image_size))
+    Ok((detector, images))
 }

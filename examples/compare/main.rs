@@ -132,7 +132,7 @@ fn compare<M: Model>(
         }
     }
     let title = format!("AP, {iterations} steps");
-    table::write(folder, &title, &names, &results)
+    table::write(folder, &title, &names, &results, &recipe)
 }
 
 /// The runs of `--equal-time`: as many steps as the variant makes in the time of the slowest of the same repetition.

@@ -3,7 +3,7 @@
 use std::{fs, io::ErrorKind, path::Path};
 
 use anyhow::{Context, Result};
-use sed::train::train::Method;
+use sed::train::{report::ResidentMemory, train::Method};
 use serde::{Deserialize, Serialize};
 
 /// The file whose presence says that a run has finished.
@@ -80,10 +80,7 @@ impl RunResult {
     }
 }
 
-/// Largest resident memory of this process so far in MiB, where `/proc` tells.
+/// Largest resident memory of this process so far in MiB, where the system tells.
 pub fn peak_mib() -> Option<f64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib / 1024.0)
+    ResidentMemory::of_this_process().map(|memory| memory.peak as f64 / f64::from(1 << 20))
 }

@@ -5,7 +5,9 @@ use std::path::Path;
 use anyhow::Result;
 use sed::train::{
     eval::CocoSummary,
-    report::{Cell, Interval, ResultTable, Series, curves_svg, intervals_svg, write_atomic},
+    report::{
+        Cell, Chart, Interval, ResultTable, RunReport, Series, curves_svg, intervals_svg, write_atomic,
+    },
 };
 
 use crate::result::{Numbers, RunResult};
@@ -85,9 +87,15 @@ fn spread_cell(values: &[f64], decimals: usize) -> Cell {
     }
 }
 
-/// Writes `results.md` and `results.csv` (means and deviations), `runs.csv` (each run), `ap.svg` and `curves.svg`, and
-/// prints the table.
-pub fn write(folder: &Path, title: &str, variants: &[String], results: &[RunResult]) -> Result<()> {
+/// Writes `results.md` and `results.csv` (means and deviations), `runs.csv` (each run), `ap.svg` and `curves.svg`, all of it
+/// with the `recipe` of the runs as `report.html`, and prints the table.
+pub fn write(
+    folder: &Path,
+    title: &str,
+    variants: &[String],
+    results: &[RunResult],
+    recipe: &str,
+) -> Result<()> {
     let rows = rows(variants, results);
     let baseline = rows.iter().find(|row| row.name == "supervised, EMA");
     let mut shown = ResultTable::new(
@@ -133,11 +141,14 @@ pub fn write(folder: &Path, title: &str, variants: &[String], results: &[RunResu
     };
     let intervals: Vec<Interval> = rows.iter().map(interval).collect();
     intervals_svg(&folder.join("ap.svg"), title, "AP", &intervals)?;
-    curves_svg(
-        &folder.join("curves.svg"),
-        "AP of the teachers, mean of the runs",
-        &curves(variants, results),
-    )?;
+    let curves = Chart {
+        title: "AP of the teachers, mean of the runs".into(),
+        x_label: "iteration".into(),
+        x: None,
+        y: None,
+        series: curves(variants, results),
+    };
+    curves_svg(&folder.join("curves.svg"), &curves.title, &curves.series)?;
 
     println!("\n{}", shown.to_text());
     for run in results.iter().filter(|run| run.at_scales.is_some()).take(1) {
@@ -150,7 +161,17 @@ pub fn write(folder: &Path, title: &str, variants: &[String], results: &[RunResu
             );
         }
     }
-    println!("tables, curves and all runs: {}", folder.display());
+    let report = RunReport {
+        title: title.to_string(),
+        facts: vec![format!("{} runs; means and standard deviations over those of a row.", results.len())],
+        warnings: Vec::new(),
+        results: shown,
+        curves: vec![curves],
+        models: Vec::new(),
+        config: recipe.to_string(),
+    };
+    write_atomic(&folder.join("report.html"), report.to_html()?)?;
+    println!("tables, curves and all runs, also on a page, report.html: {}", folder.display());
     Ok(())
 }
 

@@ -2,18 +2,12 @@
 
 use anyhow::{Result, anyhow, ensure};
 use sed::train::{
-    data::{
-        CocoIndex, LabeledSet, SplitManifest,
-        scenes::{self, SceneConfig},
-    },
+    data::{CocoIndex, LabeledSet, SplitManifest},
     eval::GroundTruth,
 };
 
 use crate::{
-    common::{
-        args::{Args, UserData},
-        cache_dir,
-    },
+    common::data::files,
     options::{Options, Part},
     subject::Subject,
 };
@@ -75,23 +69,4 @@ impl Images {
             self.set.categories.len()
         )
     }
-}
-
-/// The user's files, or those of the generated scenes.
-fn files(args: &Args, scenes: Option<&SceneConfig>) -> Result<UserData> {
-    if let Some(files) = args.user_data()? {
-        return Ok(files);
-    }
-    let config = scenes.ok_or_else(|| {
-        anyhow!(
-            "the run has data of its own: give --train-annotations, --train-images, --val-annotations and --val-images"
-        )
-    })?;
-    let paths = scenes::generate(config, &cache_dir(args).join(format!("scenes-{}", config.fingerprint())))?;
-    Ok(UserData {
-        train_annotations: paths.train_annotations,
-        train_images: paths.train_images,
-        val_annotations: paths.val_annotations,
-        val_images: paths.val_images,
-    })
 }

@@ -64,9 +64,9 @@ impl<M: Model> Subject<M> {
         );
         Ok(Self {
             model: config.model,
-            image_size: config.augment.image_size,
-            scenes: config.scenes,
-            policy: config.data,
+            image_size: config.images.augment.image_size,
+            scenes: config.images.scenes,
+            policy: config.images.data,
             split: Some(run.join("split.json")),
             weights,
         })

@@ -122,8 +122,8 @@ fn run(options: &Options) -> Result<()> {
     let device = parse_device(&options.device.device)?;
     let trained = Trained::open(&options.checkpoint, options.score_threshold, &device)?;
     let predictor = match trained {
-        Some(Trained { detector, categories, image_size, .. }) => {
-            Predictor { detector, categories, view: View::Square(image_size) }
+        Some(Trained { detector, categories, images, .. }) => {
+            Predictor { detector, categories, view: View::Square(images.augment.image_size) }
         }
         None => {
             let (Some(file), Some(architecture), Some(classes)) =

@@ -1,6 +1,6 @@
 //! An image on the host while it is augmented.
 
-use image::RgbImage;
+use image::{Rgb, RgbImage};
 use sed_core::ImageSize;
 
 /// RGB pixels in `[0, 1]`, one plane a channel: `data[(c · height + y) · width + x]`.
@@ -46,6 +46,14 @@ impl FloatImage {
         Self::new(ImageSize::new(height, width), data)
     }
 
+    /// The image in 8 bits a channel, rounded; 1 becomes 255.
+    pub fn to_rgb8(&self) -> RgbImage {
+        RgbImage::from_fn(self.width as u32, self.height as u32, |x, y| {
+            // `as` saturates: what lies outside [0, 1] is cut.
+            Rgb(self.pixel(y as usize, x as usize).map(|value| (value * 255.0).round() as u8))
+        })
+    }
+
     /// Height and width.
     pub fn size(&self) -> ImageSize {
         ImageSize::new(self.height, self.width)
@@ -89,6 +97,15 @@ mod tests {
         let mirrored = FloatImage::from_rgb8(&image, true);
         assert_eq!(mirrored.pixel(0, 0), float.pixel(0, 1));
         assert_eq!(mirrored.pixel(0, 1), float.pixel(0, 0));
+    }
+
+    #[test]
+    fn bytes_come_back_and_other_values_are_cut() {
+        let image = RgbImage::from_fn(16, 16, |x, y| Rgb([(16 * y + x) as u8, 255 - x as u8, 7]));
+        assert_eq!(FloatImage::from_rgb8(&image, false).to_rgb8(), image);
+        let odd = FloatImage::new(ImageSize::new(1, 2), vec![-0.5, 1.5, 0.5, f32::NAN, 0.0, 1.0]);
+        // 127.5 rounds up.
+        assert_eq!(odd.to_rgb8().into_raw(), [0, 128, 0, 255, 0, 255]);
     }
 
     #[test]

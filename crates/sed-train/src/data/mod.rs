@@ -42,6 +42,7 @@ pub mod scenes;
 mod short_side;
 mod shuffled_order;
 mod strong;
+mod timed_loader;
 mod usable;
 mod views;
 
@@ -63,4 +64,5 @@ pub use random::{HostRng, Purpose};
 pub use short_side::ShortSideResize;
 pub use split::SplitManifest;
 pub use strong::{EraseConfig, StrongConfig};
+pub use timed_loader::{TimedLoader, WaitClock};
 pub use views::{LabeledView, UnlabeledViews};

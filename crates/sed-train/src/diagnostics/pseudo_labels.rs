@@ -1,9 +1,6 @@
-use std::collections::{HashMap, HashSet};
-
-use sed_core::ops::boxes::{area, intersection, iou};
 use serde::Serialize;
 
-use crate::eval::{EvalError, GroundTruth, ImageDetections};
+use crate::eval::{EvalError, Found, GroundTruth, ImageDetections, match_detections};
 
 /// Objects of up to this area in pixels² are small, as COCO counts.
 const SMALL: f64 = 32.0 * 32.0;
@@ -103,24 +100,13 @@ impl PseudoLabelMatches {
     ///
     /// If `iou` lies outside `(0, 1]`, or `boxes`, `scores` and `labels` of an image differ in length.
     pub fn new(truth: &GroundTruth, detections: &[ImageDetections], iou: f64) -> Result<Self, EvalError> {
-        assert!(iou > 0.0 && iou <= 1.0, "PseudoLabelMatches: an IoU of {iou}");
-        check(truth, detections)?;
-        let mut objects = Objects::new(truth);
-        let mut labels = Vec::new();
-        for ImageDetections { image_id, detections } in detections {
-            let mut order: Vec<usize> = (0..detections.len()).collect();
-            order.sort_by(|&a, &b| detections.scores[b].total_cmp(&detections.scores[a]));
-            for i in order {
-                let found = detections.boxes[i].map(f64::from);
-                match objects.take((*image_id, detections.labels[i]), &found, iou) {
-                    Match::Object(area) => {
-                        labels.push(PseudoLabel { score: detections.scores[i], found: Some(area) });
-                    }
-                    Match::Nothing => labels.push(PseudoLabel { score: detections.scores[i], found: None }),
-                    Match::Crowd => {}
-                }
-            }
-        }
+        let label = |score, found| match found {
+            Found::Object(area) => Some(PseudoLabel { score, found: Some(area) }),
+            Found::Nothing => Some(PseudoLabel { score, found: None }),
+            Found::Crowd => None,
+        };
+        let matched = match_detections(truth, detections, iou, usize::MAX)?;
+        let labels = matched.iter().filter_map(|one| label(one.score, one.found)).collect();
         let areas = truth.boxes.iter().filter(|object| !object.iscrowd).map(|object| object.area);
         Ok(Self { iou, labels, areas: areas.collect() })
     }
@@ -172,95 +158,6 @@ impl PseudoLabelMatches {
 
 fn share(part: usize, whole: usize) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
-}
-
-/// An image's id and a dense class id.
-type Group = (u64, usize);
-
-/// The true objects of an image and class.
-#[derive(Default)]
-struct Scene {
-    /// Box and area of those that no detection has taken.
-    free: Vec<([f64; 4], f64)>,
-    crowds: Vec<[f64; 4]>,
-}
-
-/// The true objects that wait for a detection.
-struct Objects(HashMap<Group, Scene>);
-
-/// What a detection is.
-enum Match {
-    /// Right: it found the object of this area.
-    Object(f64),
-    /// In a crowd region.
-    Crowd,
-    /// Wrong.
-    Nothing,
-}
-
-impl Objects {
-    fn new(truth: &GroundTruth) -> Self {
-        let mut scenes: HashMap<Group, Scene> = HashMap::new();
-        for object in &truth.boxes {
-            let scene = scenes.entry((object.image_id, object.label)).or_default();
-            let [x, y, width, height] = object.bbox;
-            let corners = [x, y, x + width, y + height];
-            if object.iscrowd {
-                scene.crowds.push(corners);
-            } else {
-                scene.free.push((corners, object.area));
-            }
-        }
-        Self(scenes)
-    }
-
-    /// Gives a detection its object, which is then no longer free.
-    fn take(&mut self, group: Group, found: &[f64; 4], least: f64) -> Match {
-        let Some(scene) = self.0.get_mut(&group) else { return Match::Nothing };
-        let mut best: Option<(usize, f64)> = None;
-        for (i, (corners, _)) in scene.free.iter().enumerate() {
-            let overlap = iou(corners, found);
-            if overlap >= least && best.is_none_or(|(_, highest)| overlap > highest) {
-                best = Some((i, overlap));
-            }
-        }
-        if let Some((i, _)) = best {
-            return Match::Object(scene.free.remove(i).1);
-        }
-        let covered = |crowd: &[f64; 4]| intersection(crowd, found) >= least * area(found);
-        if area(found) > 0.0 && scene.crowds.iter().any(covered) { Match::Crowd } else { Match::Nothing }
-    }
-}
-
-fn check(truth: &GroundTruth, detections: &[ImageDetections]) -> Result<(), EvalError> {
-    let known: HashSet<u64> = truth.image_ids.iter().copied().collect();
-    let classes = truth.categories.len();
-    let mut seen = HashSet::new();
-    for ImageDetections { image_id, detections } in detections {
-        let image = *image_id;
-        let counts = [detections.boxes.len(), detections.scores.len(), detections.labels.len()];
-        assert!(
-            counts[0] == counts[1] && counts[1] == counts[2],
-            "PseudoLabelMatches: {counts:?} boxes, scores and labels in image {image}"
-        );
-        if !known.contains(&image) {
-            return Err(EvalError::UnknownImage { image });
-        }
-        if !seen.insert(image) {
-            return Err(EvalError::DuplicateImage { image });
-        }
-        for (index, &label) in detections.labels.iter().enumerate() {
-            if label >= classes {
-                return Err(EvalError::UnknownClass { image, index, label, classes });
-            }
-            let ([x1, y1, x2, y2], score) = (detections.boxes[index], detections.scores[index]);
-            if ![x1, y1, x2, y2, score].iter().all(|number| number.is_finite()) {
-                let bbox = [x1, y1, x2 - x1, y2 - y1].map(f64::from);
-                return Err(EvalError::InvalidDetection { image, index, bbox, score: score.into() });
-            }
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

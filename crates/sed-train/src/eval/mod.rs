@@ -2,9 +2,13 @@
 
 mod annotations;
 mod coco;
+mod confusion;
 mod error;
 mod ground_truth;
+mod image_score;
+mod matching;
 mod multi_scale;
+mod precision_recall;
 mod pycocotools;
 mod results;
 mod summary;
@@ -21,9 +25,13 @@ use sed_core::Detections;
 pub use annotations::EvalAnnotations;
 pub use coco::CocoEvaluator;
 use coco::check_results;
+pub use confusion::{Confusion, ConfusionMatrix};
 pub use error::EvalError;
 pub use ground_truth::{GroundTruth, GroundTruthBox};
+pub use image_score::{ImageScore, image_scores};
+pub(crate) use matching::{Found, match_detections};
 pub use multi_scale::detect_at_scales;
+pub use precision_recall::{PrecisionRecall, PrecisionRecallPoint, precision_recall};
 pub use pycocotools::PycocotoolsEvaluator;
 pub use results::{CocoResult, coco_results, read_coco_results, write_coco_results};
 use summary::per_class;

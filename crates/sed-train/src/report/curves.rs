@@ -26,7 +26,7 @@ pub struct Series {
 ///
 /// If the system refuses to write the file.
 pub fn curves_svg(path: &Path, title: &str, series: &[Series]) -> Result<(), ReportError> {
-    write(path, draw(title, "iteration", None, series))
+    write(path, Plot::framed(title, "iteration", None).draw(series))
 }
 
 /// Draws lines like [`curves_svg`], over what `x_label` names and with a vertical axis of the range `y`.
@@ -46,7 +46,7 @@ pub fn lines_svg(
     series: &[Series],
 ) -> Result<(), ReportError> {
     assert!(y.start() < y.end(), "lines_svg: a range of {y:?}");
-    write(path, draw(title, x_label, Some(y), series))
+    write(path, Plot::framed(title, x_label, Some(y)).draw(series))
 }
 
 fn write(path: &Path, svg: Result<String, Box<dyn std::error::Error>>) -> Result<(), ReportError> {
@@ -55,76 +55,101 @@ fn write(path: &Path, svg: Result<String, Box<dyn std::error::Error>>) -> Result
     write_atomic(path, svg)
 }
 
-/// Without a range of the vertical axis it holds the points, and the legend may hide some of them.
-fn draw(
-    title: &str,
-    x_label: &str,
-    y: Option<RangeInclusive<f64>>,
-    series: &[Series],
-) -> Result<String, Box<dyn std::error::Error>> {
-    let finite: Vec<Vec<(f64, f64)>> = series
-        .iter()
-        .map(|one| one.points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite()).collect())
-        .collect();
-    let (x_min, x_max) = range(finite.iter().flatten().map(|point| point.0));
-    let (low, high, top, legend) = match y {
-        Some(y) => {
-            let (low, high) = y.into_inner();
-            (low, high, high + (high - low) * LEGEND_ROOM, SeriesLabelPosition::UpperMiddle)
-        }
-        None => {
-            let (low, high) = range(finite.iter().flatten().map(|point| point.1));
-            let margin = (high - low) * 0.05;
-            (low - margin, high + margin, high + margin, SeriesLabelPosition::UpperRight)
-        }
-    };
+/// How curves are drawn.
+pub(super) struct Plot<'a> {
+    /// The caption, if the picture has one.
+    pub title: Option<&'a str>,
+    /// What the horizontal axis counts.
+    pub x_label: &'a str,
+    /// The range of the horizontal axis. Without one it holds the points.
+    pub x: Option<RangeInclusive<f64>>,
+    /// The range of the vertical axis. Without one it holds the points, and the legend may hide some of them.
+    pub y: Option<RangeInclusive<f64>>,
+    /// Whether the picture names the curves.
+    pub legend: bool,
+    /// Width and height of the picture.
+    pub size: (u32, u32),
+}
 
-    // Ticks are sums, so the last may lie above the range by an error of rounding.
-    let labeled = high + (high - low) * 1e-9;
-
-    let mut svg = String::new();
-    {
-        let root = SVGBackend::with_string(&mut svg, (960, 540)).into_drawing_area();
-        root.fill(&WHITE)?;
-        let mut chart = ChartBuilder::on(&root)
-            .caption(title, ("sans-serif", 22))
-            .margin(14)
-            .x_label_area_size(42)
-            .y_label_area_size(66)
-            .build_cartesian_2d(x_min..x_max, low..top)?;
-        chart
-            .configure_mesh()
-            .light_line_style(WHITE)
-            .x_desc(x_label)
-            .x_label_formatter(&|x| format_tick(*x))
-            .y_label_formatter(&|y| if *y > labeled { String::new() } else { format_tick(*y) })
-            .label_style(("sans-serif", 14))
-            .draw()?;
-        for (index, (one, points)) in series.iter().zip(&finite).enumerate() {
-            let [r, g, b] = line_color(index);
-            let color = RGBColor(r, g, b);
-            let name = if points.is_empty() { format!("{} (empty)", one.name) } else { one.name.clone() };
-            chart
-                .draw_series(LineSeries::new(points.iter().copied(), color.stroke_width(2)))?
-                .label(name)
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color.stroke_width(3)));
-            // A line through few points hides where they are, and through one point it is nothing.
-            if points.len() <= 40 {
-                chart.draw_series(points.iter().map(|&point| Circle::new(point, 3, color.filled())))?;
-            }
-        }
-        if !series.is_empty() {
-            chart
-                .configure_series_labels()
-                .position(legend)
-                .background_style(WHITE.mix(0.8))
-                .border_style(RGBColor(190, 190, 190))
-                .label_font(("sans-serif", 14))
-                .draw()?;
-        }
-        root.present()?;
+impl<'a> Plot<'a> {
+    /// A picture of 960×540 with caption and legend.
+    fn framed(title: &'a str, x_label: &'a str, y: Option<RangeInclusive<f64>>) -> Self {
+        Self { title: Some(title), x_label, x: None, y, legend: true, size: (960, 540) }
     }
-    Ok(svg)
+
+    /// The picture as SVG.
+    pub(super) fn draw(&self, series: &[Series]) -> Result<String, Box<dyn std::error::Error>> {
+        let finite: Vec<Vec<(f64, f64)>> = series
+            .iter()
+            .map(|one| one.points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite()).collect())
+            .collect();
+        let (x_min, x_max) = match &self.x {
+            Some(x) => (*x.start(), *x.end()),
+            None => range(finite.iter().flatten().map(|point| point.0)),
+        };
+        let (low, high, top, legend) = match &self.y {
+            Some(y) => {
+                let (low, high) = (*y.start(), *y.end());
+                let room = if self.legend { LEGEND_ROOM } else { 0.0 };
+                (low, high, high + (high - low) * room, SeriesLabelPosition::UpperMiddle)
+            }
+            None => {
+                let (low, high) = range(finite.iter().flatten().map(|point| point.1));
+                let margin = (high - low) * 0.05;
+                (low - margin, high + margin, high + margin, SeriesLabelPosition::UpperRight)
+            }
+        };
+
+        // Ticks are sums, so the last may lie above the range by an error of rounding.
+        let labeled = high + (high - low) * 1e-9;
+
+        let mut svg = String::new();
+        {
+            let root = SVGBackend::with_string(&mut svg, self.size).into_drawing_area();
+            root.fill(&WHITE)?;
+            let mut builder = ChartBuilder::on(&root);
+            if let Some(title) = self.title {
+                builder.caption(title, ("sans-serif", 22));
+            }
+            let mut chart = builder
+                .margin(14)
+                .x_label_area_size(42)
+                .y_label_area_size(66)
+                .build_cartesian_2d(x_min..x_max, low..top)?;
+            chart
+                .configure_mesh()
+                .light_line_style(WHITE)
+                .x_desc(self.x_label)
+                .x_label_formatter(&|x| format_tick(*x))
+                .y_label_formatter(&|y| if *y > labeled { String::new() } else { format_tick(*y) })
+                .label_style(("sans-serif", 14))
+                .draw()?;
+            for (index, (one, points)) in series.iter().zip(&finite).enumerate() {
+                let [r, g, b] = line_color(index);
+                let color = RGBColor(r, g, b);
+                let name = if points.is_empty() { format!("{} (empty)", one.name) } else { one.name.clone() };
+                chart
+                    .draw_series(LineSeries::new(points.iter().copied(), color.stroke_width(2)))?
+                    .label(name)
+                    .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color.stroke_width(3)));
+                // A line through few points hides where they are, and through one point it is nothing.
+                if points.len() <= 40 {
+                    chart.draw_series(points.iter().map(|&point| Circle::new(point, 3, color.filled())))?;
+                }
+            }
+            if self.legend && !series.is_empty() {
+                chart
+                    .configure_series_labels()
+                    .position(legend)
+                    .background_style(WHITE.mix(0.8))
+                    .border_style(RGBColor(190, 190, 190))
+                    .label_font(("sans-serif", 14))
+                    .draw()?;
+            }
+            root.present()?;
+        }
+        Ok(svg)
+    }
 }
 
 /// The smallest range with a width that holds all values; `0..1` without values.
@@ -167,7 +192,7 @@ mod tests {
     fn each_curve_is_a_line_with_its_name() {
         let curves =
             [series("loss <class>", &[(0.0, 2.0), (50.0, 1.0), (100.0, 0.5)]), series("box", &[(0.0, 1.0)])];
-        let svg = draw("Training & more", "iteration", None, &curves).unwrap();
+        let svg = Plot::framed("Training & more", "iteration", None).draw(&curves).unwrap();
         assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
         assert!(svg.contains("Training &amp; more"), "special letters are escaped");
         assert!(svg.contains("loss &lt;class&gt;"));
@@ -182,20 +207,27 @@ mod tests {
     #[test]
     fn points_that_are_not_finite_are_left_out() {
         let curves = [series("a", &[(0.0, 1.0), (1.0, f64::NAN), (2.0, f64::INFINITY), (3.0, 4.0)])];
-        let svg = draw("t", "iteration", None, &curves).unwrap();
+        let svg = Plot::framed("t", "iteration", None).draw(&curves).unwrap();
         assert_eq!(svg.matches("<circle").count(), 2);
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
     }
 
     #[test]
     fn nothing_to_draw_is_said() {
-        assert!(draw("t", "iteration", None, &[series("never", &[])]).unwrap().contains("never (empty)"));
-        assert!(draw("t", "iteration", None, &[]).unwrap().contains("</svg>"));
+        assert!(
+            Plot::framed("t", "iteration", None)
+                .draw(&[series("never", &[])])
+                .unwrap()
+                .contains("never (empty)")
+        );
+        assert!(Plot::framed("t", "iteration", None).draw(&[]).unwrap().contains("</svg>"));
     }
 
     #[test]
     fn the_range_of_the_values_can_be_given() {
-        let svg = draw("t", "threshold", Some(0.0..=1.0), &[series("precision", &[(0.5, 0.25)])]).unwrap();
+        let svg = Plot::framed("t", "threshold", Some(0.0..=1.0))
+            .draw(&[series("precision", &[(0.5, 0.25)])])
+            .unwrap();
         assert!(svg.contains("threshold") && !svg.contains("iteration"));
         // Ticks above the range have no number.
         let ticks: Vec<f64> = svg.lines().filter_map(|line| line.parse().ok()).collect();

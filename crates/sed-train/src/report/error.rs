@@ -71,4 +71,10 @@ pub enum ReportError {
         /// The plotter's reason.
         reason: String,
     },
+    /// A page could not be made.
+    #[error("the page: {reason}")]
+    Page {
+        /// What part, and why.
+        reason: String,
+    },
 }

@@ -19,16 +19,25 @@ pub struct PictureConfig {
     /// Detections below this score are left out.
     pub min_score: f32,
     /// Small images are enlarged by a whole factor as long as the longer side stays within this
-    /// many pixels, so that labels fit; larger images keep their size.
+    /// many pixels, so that labels fit.
     pub enlarge_to: u32,
+    /// Images whose longer side has more pixels are shrunk to it, boxes and all.
+    pub shrink_to: u32,
     /// Longer class names are cut to this many letters.
     pub name_length: usize,
 }
 
 impl Default for PictureConfig {
-    /// Scores of at least 0.3, enlarged to at most 768 pixels, names of at most 8 letters.
+    /// Scores of at least 0.3, enlarged to at most 768 pixels, never shrunk, names of at most 8 letters.
     fn default() -> Self {
-        Self { min_score: 0.3, enlarge_to: 768, name_length: 8 }
+        Self { min_score: 0.3, enlarge_to: 768, shrink_to: u32::MAX, name_length: 8 }
+    }
+}
+
+impl PictureConfig {
+    /// Pictures for a page, about 400 pixels wide, with the detections of at least `min_score`.
+    pub fn for_page(min_score: f32) -> Self {
+        Self { min_score, enlarge_to: 400, shrink_to: 480, ..Self::default() }
     }
 }
 
@@ -59,9 +68,14 @@ pub fn draw_detections(
         assert!(label < class_names.len(), "draw_detections: label {label} of {} names", class_names.len());
     }
 
-    let factor = (config.enlarge_to / image.width().max(image.height()).max(1)).max(1);
-    let mut picture =
-        imageops::resize(image, image.width() * factor, image.height() * factor, FilterType::Nearest);
+    let longer = image.width().max(image.height()).max(1);
+    let (factor, filter) = if longer > config.shrink_to {
+        (config.shrink_to as f32 / longer as f32, FilterType::Triangle)
+    } else {
+        ((config.enlarge_to / longer).max(1) as f32, FilterType::Nearest)
+    };
+    let scaled = |side: u32| ((side as f32 * factor).round() as u32).max(side.min(1));
+    let mut picture = imageops::resize(image, scaled(image.width()), scaled(image.height()), filter);
     let thickness = (picture.width().max(picture.height()) / 384).clamp(1, 3);
     let pen = |bounds: [f32; 4], color, dashed| Outline::new(bounds, factor, thickness, color, dashed);
 
@@ -105,9 +119,9 @@ struct Outline {
 }
 
 impl Outline {
-    fn new(bounds: [f32; 4], factor: u32, thickness: u32, color: [u8; 3], dashed: bool) -> Self {
+    fn new(bounds: [f32; 4], factor: f32, thickness: u32, color: [u8; 3], dashed: bool) -> Self {
         // `as` saturates, so no box is too large; NaN becomes 0.
-        let [left, top, right, bottom] = bounds.map(|side| (side * factor as f32).round() as i32 as i64);
+        let [left, top, right, bottom] = bounds.map(|side| (side * factor).round() as i32 as i64);
         Self { left, top, right, bottom, thickness, color, dashed }
     }
 
@@ -267,6 +281,20 @@ mod tests {
         assert_eq!(draw(400).width(), 400);
         assert_eq!(draw(400).get_pixel(399, 199), &Rgb([1, 2, 3]));
         assert_eq!(draw(99).width(), 100);
+    }
+
+    #[test]
+    fn large_images_are_shrunk_with_their_boxes() {
+        let image = RgbImage::new(400, 200);
+        let config = PictureConfig { shrink_to: 100, ..PictureConfig::default() };
+        let predicted = one([80.0, 40.0, 240.0, 160.0], 0.9, 1);
+        let picture = draw_detections(&image, &Targets::default(), &predicted, &names(), &config);
+        assert_eq!(picture.width(), 100);
+        // A quarter: from (20, 10) to (60, 40).
+        for (x, y) in [(20, 25), (59, 25), (40, 39), (20, 39), (59, 39)] {
+            assert_eq!(picture.get_pixel(x, y), &Rgb(class_color(1)), "({x}, {y})");
+        }
+        assert_eq!(picture.get_pixel(61, 25), &Rgb(BLACK));
     }
 
     #[test]

@@ -130,13 +130,18 @@ impl RunFolder {
     /// If the picture has no pixels, or the system refuses.
     pub fn write_png(&self, name: impl AsRef<Path>, picture: &RgbImage) -> Result<PathBuf, ReportError> {
         let path = self.file(name);
-        let mut bytes = Vec::new();
-        picture
-            .write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png)
-            .map_err(|source| ReportError::Picture { path: path.clone(), source })?;
-        write_atomic(&path, bytes)?;
+        write_atomic(&path, png_bytes(picture, &path)?)?;
         Ok(path)
     }
+}
+
+/// A picture as PNG; `path` is the file that errors name.
+pub(super) fn png_bytes(picture: &RgbImage, path: &Path) -> Result<Vec<u8>, ReportError> {
+    let mut bytes = Vec::new();
+    picture
+        .write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png)
+        .map_err(|source| ReportError::Picture { path: path.to_owned(), source })?;
+    Ok(bytes)
 }
 
 /// Writes a file so that it is seen whole or not at all: into a neighbour first, which is then

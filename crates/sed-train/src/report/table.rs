@@ -177,7 +177,7 @@ impl ResultTable {
     }
 
     /// The header and all rows as they are shown.
-    fn shown(&self) -> Vec<Vec<String>> {
+    pub(super) fn shown(&self) -> Vec<Vec<String>> {
         let rows = self.rows.iter().map(|row| row.iter().map(Cell::show).collect());
         std::iter::once(self.columns.clone()).chain(rows).collect()
     }
@@ -193,7 +193,7 @@ impl ResultTable {
     }
 
     /// Whether a column holds numbers, and no text.
-    fn is_numeric(&self, column: usize) -> bool {
+    pub(super) fn is_numeric(&self, column: usize) -> bool {
         let mut cells = self.rows.iter().map(|row| &row[column]);
         cells.clone().all(|cell| !matches!(cell, Cell::Text(_)))
             && cells.any(|cell| matches!(cell, Cell::Number { .. }))
