@@ -24,6 +24,6 @@ fn main() -> ExitCode {
 }
 
 fn run(args: TrainingArgs) -> Result<()> {
-    let (args, resumes) = args.arguments(DetectorName::FasterRcnn)?;
-    compare(DetectorName::FasterRcnn, &args, &models::faster_rcnn_settings(&args)?, resumes)
+    let (args, task) = args.arguments(DetectorName::FasterRcnn)?;
+    compare(DetectorName::FasterRcnn, &args, &models::faster_rcnn_settings(&args)?, task)
 }

@@ -24,6 +24,6 @@ fn main() -> ExitCode {
 }
 
 fn run(args: TrainingArgs) -> Result<()> {
-    let (args, resumes) = args.arguments(DetectorName::Retinanet)?;
-    compare(DetectorName::Retinanet, &args, &models::retinanet_settings(&args)?, resumes)
+    let (args, task) = args.arguments(DetectorName::Retinanet)?;
+    compare(DetectorName::Retinanet, &args, &models::retinanet_settings(&args)?, task)
 }

@@ -120,6 +120,9 @@ pub struct TrainingArgs {
     /// What is trained on what, and how.
     #[command(flatten)]
     pub args: Args,
+    /// Check everything, take a few steps, say how long the training would take and what memory, and stop; nothing is written.
+    #[arg(long, conflicts_with = "resume")]
+    pub dry_run: bool,
     /// Go on with the run in this folder, as if it had never been stopped. Only --device, --checkpoint-every, --cache-dir and --set may
     /// be given along; a setting that would change the result is refused.
     #[arg(long, value_name = "RUN_DIR", conflicts_with_all = [

@@ -10,7 +10,7 @@ use super::{
     models::Model,
     report::Comparison,
     run_dir,
-    run_file::RunFile,
+    run_file::{RunFile, Task},
     session::Session,
     settings::Settings,
     signals,
@@ -20,17 +20,25 @@ use super::{
 const DEFAULT_METHODS: [Method; 2] = [Method::Supervised, Method::Sed];
 
 /// Trains by each method that the arguments ask for, from the same weights on the same images, and leaves a
-/// run folder with all results; a run that `resumes` goes on in its folder.
+/// run folder with all results; or does what else the `task` is.
 pub fn compare<M: Model>(
     detector: DetectorName,
     args: &Args,
     preset: &Settings<M>,
-    resumes: bool,
+    task: Task,
 ) -> Result<()> {
     let stop = signals::stop()?;
     let session = Session::open(args, preset)?;
     let dataset = &session.dataset;
     let methods = args.methods(&DEFAULT_METHODS);
+    println!("{}", dataset.describe());
+    for plan in session.plans(args, &methods, task == Task::DryRun)? {
+        println!("\n{plan}");
+    }
+    if task == Task::DryRun {
+        return Ok(());
+    }
+    let resumes = task == Task::Resume;
     let path = run_dir(args, detector.name());
     let _lock = RunLock::acquire(&path)?;
     let folder = if resumes {
@@ -43,7 +51,6 @@ pub fn compare<M: Model>(
         folder.begin(&session.settings)?;
         folder
     };
-    println!("{}", dataset.describe());
     println!("run folder: {}", folder.path().display());
 
     let mut comparison = Comparison::new(&folder);
@@ -53,14 +60,15 @@ pub fn compare<M: Model>(
         let path = comparison.start(method)?;
         let stop = stop.clone();
         runs.push(move || -> Result<_> {
+            let snapshots = run.snapshots();
             let outcome = run.train(method.name(), &path, resumes, stop)?;
-            Ok((method, path, outcome))
+            Ok((method, path, outcome, snapshots))
         });
     }
     // One small network leaves a core idle; large ones would have to share the memory.
     for run in in_order(runs, args.backbone == Backbone::Tiny) {
-        let (method, path, outcome) = run?;
-        comparison.inspect(method, &path, &outcome, dataset, &session.settings.augment, &session.device)?;
+        let (method, path, outcome, snapshots) = run?;
+        comparison.inspect(method, &path, &outcome, &session, snapshots.take()?)?;
         comparison.add(method, &outcome)?;
     }
     comparison.finish(detector.name(), dataset)

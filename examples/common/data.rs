@@ -9,12 +9,13 @@ use anyhow::{Context, Result, anyhow, bail};
 use sed::train::{
     data::{
         AugmentConfig, Category, CocoIndex, DataPolicy, DataReport, EvalLoader, EvalLoaderConfig, LabeledSet,
-        LoaderConfig, SplitManifest, TrainLoader, UnlabeledSet, concerns,
+        LoaderConfig, SplitManifest, TrainLoader, UnlabeledSet,
         scenes::{self, SceneConfig},
+        validation_leaks,
     },
     eval::{CocoEvaluator, GroundTruth},
     report::RunFolder,
-    train::{TrainConfig, TrainData},
+    train::{DataCounts, TrainConfig, TrainData},
 };
 use toml::{Table, Value};
 
@@ -22,6 +23,7 @@ use super::{
     args::{Args, UserData},
     cache_dir,
     settings::LoaderSettings,
+    watch::WATCHED,
 };
 
 /// Percent of the generated training images that are labeled.
@@ -33,6 +35,8 @@ pub struct Dataset {
     pub categories: Vec<Category>,
     /// Validation images with their boxes.
     pub valid: LabeledSet,
+    /// Some images that count as unlabeled, with the labels that no training sees: they measure pseudo-labels.
+    pub hidden: Option<(LabeledSet, GroundTruth)>,
     labeled: LabeledSet,
     unlabeled: UnlabeledSet,
     truth: Arc<GroundTruth>,
@@ -63,6 +67,14 @@ impl Dataset {
         let labels = index.labels(&manifest.labeled, policy)?;
         print_report(&files.train_annotations, labels.report());
         let labeled = index.labeled_set(&files.train_images, &labels)?;
+        // Images without any label, as in a file of images alone, measure nothing.
+        let hidden = match index.labels(&spread(&manifest.unlabeled, WATCHED), policy) {
+            Ok(labels) => Some((
+                index.labeled_set(&files.train_images, &labels)?,
+                GroundTruth::from_coco(&index, &labels),
+            )),
+            Err(_) => None,
+        };
         let mut unlabeled = vec![index.unlabeled_set(&files.train_images, &manifest.unlabeled)?];
         for path in &args.unlabeled {
             unlabeled.push(unlabeled_images(path, policy)?);
@@ -83,6 +95,7 @@ impl Dataset {
         Ok(Self {
             categories: index.categories().to_vec(),
             valid: val.labeled_set(&files.val_images, &val_labels)?,
+            hidden,
             labeled,
             unlabeled: UnlabeledSet::concat(unlabeled),
             truth: Arc::new(GroundTruth::from_coco(&val, &val_labels)),
@@ -101,9 +114,19 @@ impl Dataset {
         sums.map(|(part, sum)| (part.to_owned(), Value::String(sum))).into_iter().collect()
     }
 
-    /// What may make a training on this data disappoint.
-    pub fn concerns(&self) -> Vec<String> {
-        concerns(&self.labeled, &self.unlabeled, &self.valid)
+    /// Training images that are also in the validation set.
+    pub fn leaks(&self) -> Vec<String> {
+        validation_leaks(&self.labeled, &self.unlabeled, &self.valid)
+    }
+
+    /// The numbers that a plan of a training looks at.
+    pub fn counts(&self) -> DataCounts {
+        DataCounts::new(&self.labeled, &self.unlabeled)
+    }
+
+    /// The names of the classes.
+    pub fn class_names(&self) -> Vec<String> {
+        self.categories.iter().map(|category| category.name.clone()).collect()
     }
 
     /// The number of classes.

@@ -5,6 +5,7 @@
 pub mod args;
 pub mod compare;
 pub mod data;
+pub mod dry_run;
 pub mod models;
 pub mod preset;
 pub mod report;
@@ -13,6 +14,7 @@ pub mod session;
 pub mod settings;
 pub mod signals;
 pub mod trained;
+pub mod watch;
 
 use std::{path::PathBuf, process::ExitCode, time::SystemTime};
 

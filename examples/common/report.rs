@@ -7,28 +7,26 @@ use std::{
 };
 
 use anyhow::Result;
-use burn::{data::dataloader::DataLoader, tensor::Device};
+use burn::data::dataloader::DataLoader;
 use sed::{
     core::{Detections, Detector},
     train::{
-        data::{AugmentConfig, EvalLoader, EvalLoaderConfig, LabeledSample, image},
+        data::{EvalLoader, EvalLoaderConfig, LabeledSample, image},
         eval::{CocoEvaluator, CocoSummary, ImageDetections, ImageScore},
         report::{
-            Cell, Chart, EvaluationReport, Figure, ModelReport, PictureConfig, PseudoLabelWatch, ResultTable,
-            RunFolder, RunReport, Series, WatchConfig, curves_svg, draw_detections,
+            Cell, Chart, EvaluationReport, Figure, ModelReport, PictureConfig, PseudoLabelSnapshot,
+            ResultTable, RunFolder, RunReport, Series, curves_svg, draw_detections,
         },
         train::{Method, TrainOutcome},
     },
 };
 
-use super::data::Dataset;
+use super::{data::Dataset, models::Model, session::Session};
 
 /// Validation images that are drawn.
 const PICTURES: usize = 12;
 /// Best and worst validation images on the page, each.
 const EXTREMES: usize = 6;
-/// Unlabeled images whose pseudo-labels are counted.
-const WATCHED: usize = 48;
 /// The teacher's AP may end this part below its best before the page warns.
 const FALL: f64 = 0.9;
 
@@ -72,6 +70,12 @@ impl<'a> Comparison<'a> {
         let stages = outcome.student.stages();
         let names = model_names(method);
         self.warn_of_a_fall(&names[1], outcome);
+        self.warnings.extend(
+            outcome
+                .warnings
+                .iter()
+                .map(|one| format!("{method}, iteration {}: {}", one.iteration, one.message)),
+        );
         if let Some(last) = outcome.evaluations.last() {
             self.row(&names[0], &last.student, outcome.seconds);
             self.row(&names[1], &last.teacher, outcome.seconds);
@@ -131,19 +135,18 @@ impl<'a> Comparison<'a> {
     }
 
     /// A closer look at a teacher: its detections on all validation images, the first of which are drawn into `path`, and
-    /// its pseudo-labels on some unlabeled ones.
-    pub fn inspect<D: Detector>(
+    /// what was seen of its pseudo-labels.
+    pub fn inspect<M: Model>(
         &mut self,
         method: Method,
         path: &Path,
-        outcome: &TrainOutcome<D>,
-        dataset: &Dataset,
-        augment: &AugmentConfig,
-        device: &Device,
+        outcome: &TrainOutcome<M::Detector>,
+        session: &Session<M>,
+        pseudo_labels: Vec<PseudoLabelSnapshot>,
     ) -> Result<()> {
+        let Session { settings, dataset, device } = session;
         let detector = &outcome.teacher;
-        let iterations = outcome.evaluations.last().map_or(0, |last| last.iteration);
-        let config = EvalLoaderConfig { image_size: augment.image_size, ..Default::default() };
+        let config = EvalLoaderConfig { image_size: settings.augment.image_size, ..Default::default() };
         let mut found = Vec::with_capacity(dataset.valid.len());
         for batch in EvalLoader::new(&dataset.valid, config)?.iter() {
             let batch = batch.map_err(anyhow::Error::new)?;
@@ -152,7 +155,7 @@ impl<'a> Comparison<'a> {
                 found.push(ImageDetections { image_id: batch.ids[index], detections });
             }
         }
-        let names: Vec<String> = dataset.categories.iter().map(|category| category.name.clone()).collect();
+        let names = dataset.class_names();
         let pictures = path.join("pictures");
         fs::create_dir_all(&pictures)?;
         for (sample, found) in dataset.valid.samples.iter().zip(&found).take(PICTURES) {
@@ -175,18 +178,6 @@ impl<'a> Comparison<'a> {
         // No image is both where there are few.
         let count = EXTREMES.min(dataset.valid.len() / 2);
         let (best, worst) = (figures(evaluation.best(count))?, figures(evaluation.worst(count))?);
-        let pseudo_labels = match dataset.some_unlabeled(WATCHED) {
-            set if method.is_semi_supervised() && !set.is_empty() => {
-                let config = WatchConfig {
-                    image_size: augment.image_size,
-                    threshold: evaluation.threshold,
-                    pictures: EXTREMES,
-                };
-                let watch = PseudoLabelWatch::of_unlabeled(&set, names.clone(), config)?;
-                vec![watch.look(iterations, device, |images| detector.detect(images))?]
-            }
-            _ => Vec::new(),
-        };
         self.models.push(ModelReport { name, evaluation, best, worst, pseudo_labels });
         Ok(())
     }

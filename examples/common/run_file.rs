@@ -43,12 +43,25 @@ impl RunFile {
     }
 }
 
+/// What a training example is asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Task {
+    /// Train.
+    Start,
+    /// Go on with a training.
+    Resume,
+    /// Say what a training would take.
+    DryRun,
+}
+
 impl TrainingArgs {
     /// The arguments, with `--resume` those that the run of this detector began with, changed by the few that may be given along;
-    /// and whether a run goes on.
-    pub fn arguments(self, detector: DetectorName) -> Result<(Args, bool)> {
-        let Self { args: given, resume } = self;
-        let Some(folder) = resume else { return Ok((given, false)) };
+    /// and what is to be done with them.
+    pub fn arguments(self, detector: DetectorName) -> Result<(Args, Task)> {
+        let Self { args: given, resume, dry_run } = self;
+        let Some(folder) = resume else {
+            return Ok((given, if dry_run { Task::DryRun } else { Task::Start }));
+        };
         let file = RunFile::read(&folder)?;
         if file.detector != detector {
             bail!("--resume {}: a run of the detector {}", folder.display(), file.detector.name());
@@ -63,7 +76,7 @@ impl TrainingArgs {
             cache_dir: given.cache_dir.or(file.arguments.cache_dir),
             ..file.arguments
         };
-        Ok((args, true))
+        Ok((args, Task::Resume))
     }
 }
 

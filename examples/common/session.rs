@@ -9,7 +9,7 @@ use sed::{
     models::weights::{self, LoadOptions, WeightsError},
     train::{
         data::scenes::SceneConfig,
-        train::{self, Method, Stop, TrainConfig, TrainData, TrainOutcome},
+        train::{self, Method, Preflight, Stop, TeacherWatch, TrainConfig, TrainData, TrainOutcome},
     },
 };
 use toml::{Table, Value};
@@ -17,8 +17,10 @@ use toml::{Table, Value};
 use super::{
     args::Args,
     data::Dataset,
+    dry_run,
     models::Model,
     settings::{Settings, override_settings},
+    watch::{self, Snapshots},
 };
 
 /// Settings, images and device of one or several trainings.
@@ -40,6 +42,8 @@ pub struct Run<M: Model> {
     identity: Table,
     checkpoint_every: Option<usize>,
     concerns: Vec<String>,
+    watch: Option<TeacherWatch>,
+    snapshots: Snapshots,
 }
 
 impl<M: Model> Session<M> {
@@ -65,9 +69,35 @@ impl<M: Model> Session<M> {
         let data = self.dataset.loaders(&config, &self.settings.augment, &self.settings.loader, args.seed)?;
         let identity = self.identity(args)?;
         let checkpoint_every = args.checkpoint_every.map(|steps| steps as usize);
-        let concerns = self.dataset.concerns();
+        let mut concerns = Preflight::new(&config, &self.dataset.counts()).warnings;
+        concerns.extend(self.dataset.leaks());
         let device = self.device.clone();
-        Ok(Run { detector, data, config, device, identity, checkpoint_every, concerns })
+        let (mut watch, mut snapshots) = (None, Snapshots::default());
+        if method.is_semi_supervised()
+            && let Some((look, seen)) = watch::watch(&self.dataset, &self.settings.augment, &device)?
+        {
+            (watch, snapshots) = (Some(look), seen);
+        }
+        Ok(Run { detector, data, config, device, identity, checkpoint_every, concerns, watch, snapshots })
+    }
+
+    /// The plans of trainings as text, one for all methods that learn from unlabeled images and one for those that do not; with their
+    /// cost if it is to be measured.
+    pub fn plans(&self, args: &Args, methods: &[Method], measured: bool) -> Result<Vec<String>> {
+        let mut plans = Vec::new();
+        for semi_supervised in [false, true] {
+            let of_kind = |method: &&Method| method.is_semi_supervised() == semi_supervised;
+            let Some(&method) = methods.iter().rfind(of_kind) else { continue };
+            let config = TrainConfig { method, ..self.settings.train.clone() };
+            let mut plan = Preflight::new(&config, &self.dataset.counts());
+            plan.warnings.extend(self.dataset.leaks());
+            if measured {
+                let run = self.run(args, method)?;
+                plan = plan.with_cost(&config, &dry_run::measure(&run.detector, &run.data, &config)?);
+            }
+            plans.push(format!("{method}\n{}", plan.to_text()));
+        }
+        Ok(plans)
     }
 
     /// What must be the same when a run goes on, beside the training's settings: all but how images are read.
@@ -83,6 +113,11 @@ impl<M: Model> Session<M> {
 }
 
 impl<M: Model> Run<M> {
+    /// What will have been seen of the teacher's pseudo-labels.
+    pub fn snapshots(&self) -> Snapshots {
+        self.snapshots.clone()
+    }
+
     /// Trains until the end or a `stop`, and leaves metrics, checkpoints and the weights of student and teacher in `folder`, where it goes on
     /// with what is there if it `resumes`.
     pub fn train(
@@ -94,6 +129,9 @@ impl<M: Model> Run<M> {
     ) -> Result<TrainOutcome<M::Detector>> {
         let run = train::Run::new(label).in_folder(folder).with_identity(self.identity);
         let mut run = run.stopped_by(stop).with_concerns(self.concerns);
+        if let Some(watch) = self.watch {
+            run = run.watched_by(watch);
+        }
         if resumes {
             run = run.resumed();
         }

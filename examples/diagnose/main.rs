@@ -26,6 +26,7 @@ use common::{
     compare::compare,
     models::{self, Model},
     preset::{self, ScenesPreset},
+    run_file::Task,
     settings::Settings,
 };
 use sed::{
@@ -83,7 +84,7 @@ where
     } else {
         println!("neither --run nor --before and --after nor data are given: training on generated scenes");
         options.args.run_dir = Some(target.clone());
-        compare(options.detector, &options.args, preset, false)?;
+        compare(options.detector, &options.args, preset, Task::Start)?;
         let subject = Subject::of_run(&target, options.detector)?;
         target.push("diagnostics");
         subject

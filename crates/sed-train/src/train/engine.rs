@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     checkpoint::{CheckpointError, Restored, State},
-    data::{EvalBatch, TrainSource},
+    data::{EvalBatch, TimedLoader, TrainSource, WaitClock},
     eval::{CocoSummary, DetectionEvaluator, GroundTruth},
     report::{Moment, ScalarLog, Warning},
 };
@@ -112,7 +112,8 @@ pub fn train<D: Detector>(
 
     let failure = Failure::default();
     let done = (start.iteration, start.evaluations.len());
-    let monitor = Monitor::new(&run.label, config.iterations, done, logs, failure.clone());
+    let waits = WaitClock::default();
+    let monitor = Monitor::new(&run.label, config, done, logs, waits.clone(), failure.clone());
     for error in &start.damaged {
         monitor.warn(start.iteration, Moment::Start, &format!("passed over: {error}"));
     }
@@ -143,20 +144,25 @@ pub fn train<D: Detector>(
         failure: failure.clone(),
         saver,
         monitor: Some(monitor.clone()),
+        watch: run.watch.clone(),
     };
     let model = SemiSupervised::within(detector, config, around, start.weights)?;
     let (epoch, epochs) = (start.evaluations.len(), config.iterations / every);
     data.train.resume_at(start.iteration, start.iteration == (epoch + 1) * every);
 
     let folder = run.folder.as_deref().unwrap_or(Path::new("."));
-    let mut training = SupervisedTraining::new(folder, data.train.clone(), data.valid.clone())
-        .with_training_strategy(ExecutionStrategy::single(device.clone()).into())
-        .with_application_logger(None)
-        .with_interrupter(failure.interrupter())
-        .with_metric_logger(monitor.clone())
-        .renderer(Box::new(Silent))
-        .checkpoint(epoch)
-        .num_epochs(epochs);
+    let mut training = SupervisedTraining::new(
+        folder,
+        Arc::new(TimedLoader::new(data.train.clone(), waits)),
+        data.valid.clone(),
+    )
+    .with_training_strategy(ExecutionStrategy::single(device.clone()).into())
+    .with_application_logger(None)
+    .with_interrupter(failure.interrupter())
+    .with_metric_logger(monitor.clone())
+    .renderer(Box::new(Silent))
+    .checkpoint(epoch)
+    .num_epochs(epochs);
     for name in scalar_names(model.student.stages(), config) {
         training = training.metric_train_numeric(ScalarMetric::new(&name));
     }

@@ -7,7 +7,7 @@ use toml::{Table, Value};
 use super::{Run, TrainConfig, TrainError, monitor::Logs};
 use crate::{
     checkpoint::{CheckpointError, CheckpointFolder, Restored, RunLock, require_same},
-    report::{ReportError, ScalarLog, WarningLog},
+    report::{ReportError, ScalarLog, TensorBoardLog, WarningLog},
 };
 
 /// The folder of a run, locked, with its logs as they were when the checkpoint was taken.
@@ -35,18 +35,28 @@ impl RunFiles {
             if !checkpoints.iterations()?.is_empty() {
                 return Err(ReportError::RunExists { path: folder.into(), file: "checkpoints" }.into());
             }
-            let logs = Logs { scalars: ScalarLog::create(folder)?, warnings: WarningLog::create(folder)? };
+            let logs = Logs {
+                scalars: ScalarLog::create(folder)?,
+                board: TensorBoardLog::create(folder)?,
+                warnings: WarningLog::create(folder)?,
+            };
             return Ok(Self { lock, logs, checkpoints, identity, restored: None });
         }
         let restored = checkpoints.newest()?;
         let logs = match &restored {
-            None => Logs { scalars: ScalarLog::resume(folder, 0)?, warnings: WarningLog::create(folder)? },
+            None => Logs {
+                scalars: ScalarLog::resume(folder, 0)?,
+                board: TensorBoardLog::resume(folder, 0)?,
+                warnings: WarningLog::create(folder)?,
+            },
             Some(Restored { state, .. }) => {
                 require_same(&state.identity, &identity)?;
                 let iteration = state.progress.iteration as u64;
                 let mut scalars = ScalarLog::resume(folder, iteration)?;
                 scalars.append(iteration, &state.progress.row)?;
-                Logs { scalars, warnings: WarningLog::resume(folder, iteration)? }
+                let mut board = TensorBoardLog::resume(folder, iteration.saturating_sub(1))?;
+                board.append(iteration, &state.progress.row)?;
+                Logs { scalars, board, warnings: WarningLog::resume(folder, iteration)? }
             }
         };
         Ok(Self { lock, logs, checkpoints, identity, restored })

@@ -39,7 +39,7 @@ pub use method::{Method, UnknownMethod};
 pub use optimizer::OptimizerConfig;
 pub use preflight::{DataCounts, Preflight, StepCost};
 pub use rivals::RivalsConfig;
-pub use run::{Run, Stop};
+pub use run::{Run, Stop, TeacherWatch};
 pub use schedule::{ScheduleConfig, WarmupMultiStep};
 pub use step::{SemiSupervised, StepOutput};
 pub use teacher::{AverageFrom, RunningStatistics, TeacherConfig, update_teacher};

@@ -20,8 +20,17 @@ use burn::train::{
 };
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{TrainError, step::Failure};
-use crate::report::{Moment, ReportError, ScalarLog, Warning, WarningLog};
+use super::{TrainConfig, TrainError, metrics::LEARNING_RATE, step::Failure};
+use crate::{
+    data::WaitClock,
+    report::{
+        Moment, ReportError, ResidentMemory, ScalarLog, TensorBoardLog, Throughput, Warning, WarningLog,
+        describe_duration,
+    },
+};
+
+/// Steps over which the speed is averaged.
+const WINDOW: usize = 50;
 
 /// How long a checkpoint waits for rows that are on their way to the log.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -48,6 +57,7 @@ impl core::fmt::Debug for Monitor {
 /// The files of a run with a folder.
 pub(super) struct Logs {
     pub scalars: ScalarLog,
+    pub board: TensorBoardLog,
     pub warnings: WarningLog,
 }
 
@@ -57,48 +67,52 @@ struct State {
     failure: Failure,
     label: String,
     total: usize,
+    evaluate_every: usize,
     /// Steps whose row was written.
     done: usize,
-    /// Those of them before this process took the run up.
-    done_before: usize,
     /// Evaluations whose row was written.
     evaluations: usize,
-    started: Instant,
+    throughput: Throughput,
+    /// How long steps wait for their images.
+    waits: WaitClock,
+    last_row: Instant,
     last_line: Option<Instant>,
     bar: ProgressBar,
     plain: bool,
 }
 
 impl Monitor {
-    /// A monitor of a run of `total` iterations, of which `done` are, with so many `evaluations`; the logs are absent for
-    /// a run without a folder.
+    /// A monitor of a run of which `done` steps are made, with so many `evaluations`; the logs are absent for a run without a
+    /// folder.
     pub(super) fn new(
         label: &str,
-        total: usize,
+        config: &TrainConfig,
         (done, evaluations): (usize, usize),
         logs: Option<Logs>,
+        waits: WaitClock,
         failure: Failure,
     ) -> Self {
+        let total = config.iterations;
         let plain = !std::io::stderr().is_terminal();
         let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::hidden());
         let bar = if plain { bar } else { BARS.add(bar) };
-        let template = "{prefix} [{bar:30}] {pos}/{len} {per_sec} ETA {eta}  {wide_msg}";
-        if let Ok(style) = ProgressStyle::with_template(template) {
+        if let Ok(style) = ProgressStyle::with_template("{prefix} [{bar:20}] {pos}/{len}  {wide_msg}") {
             bar.set_style(style.progress_chars("=> "));
         }
         bar.set_prefix(label.to_string());
         bar.set_position(done as u64);
-        bar.reset_eta();
         let state = State {
             names: HashMap::new(),
             logs,
             failure,
             label: label.to_string(),
             total,
+            evaluate_every: config.evaluate_every,
             done,
-            done_before: done,
             evaluations,
-            started: Instant::now(),
+            throughput: Throughput::new(WINDOW, config.batch_labeled + config.unlabeled_per_step()),
+            waits,
+            last_row: Instant::now(),
             last_line: None,
             bar,
             plain,
@@ -163,7 +177,11 @@ impl State {
     }
 
     fn write(&mut self, row: &Row) {
-        let written = self.logs.as_mut().map(|logs| logs.scalars.append(self.done as u64, row));
+        let iteration = self.done as u64;
+        let append = |logs: &mut Logs| {
+            logs.scalars.append(iteration, row).and_then(|()| logs.board.append(iteration, row))
+        };
+        let written = self.logs.as_mut().map(append);
         if let Some(Err(error)) = written {
             self.log_failed(error);
         }
@@ -172,23 +190,37 @@ impl State {
     fn train_row(&mut self, mut row: Row) {
         self.done = row.remove("iteration").map_or(self.done, |iteration| iteration as usize) + 1;
         self.write(&row);
-        let message = describe(&row);
+        self.throughput.step(self.last_row.elapsed().as_secs_f64(), self.waits.take().as_secs_f64());
+        self.last_row = Instant::now();
         self.bar.set_position(self.done as u64);
-        self.bar.set_message(message.clone());
         let due = self.last_line.is_none_or(|last| last.elapsed() > Duration::from_secs(10));
-        if self.plain && (due || self.done == self.total) {
-            let elapsed = self.started.elapsed().as_secs_f64();
-            let made = (self.done - self.done_before) as f64;
-            let left = elapsed / made * (self.total - self.done) as f64;
-            eprintln!(
-                "{} {}/{}  {:.1} it/s  ETA {left:.0} s  {message}",
-                self.label,
-                self.done,
-                self.total,
-                made / elapsed
-            );
+        if !self.plain {
+            self.bar.set_message(self.describe(&row));
+        } else if due || self.done == self.total {
+            eprintln!("{} {}/{}  {}", self.label, self.done, self.total, self.describe(&row));
             self.last_line = Some(Instant::now());
         }
+    }
+
+    /// Time left, speed, memory, and the numbers of a step.
+    fn describe(&self, row: &Row) -> String {
+        let evaluations = self.total / self.evaluate_every - self.evaluations;
+        let left = self.throughput.time_left(self.total - self.done, evaluations);
+        let mut parts = vec![format!("ETA {}", left.map_or("?".into(), describe_duration))];
+        if let Some(speed) = self.throughput.speed() {
+            parts.push(format!("{:.1} images/s", speed.images_per_second));
+            parts.push(format!("data {:.0} %", 100.0 * speed.data_share));
+        }
+        if let Some(memory) = ResidentMemory::of_this_process() {
+            parts.push(format!("{:.0} MiB", memory.current as f64 / f64::from(1 << 20)));
+        }
+        let number = |name: &str| row.get(name).copied();
+        parts.extend(number(LEARNING_RATE).map(|rate| format!("lr {rate:.1e}")));
+        parts.extend(number("loss").map(|loss| format!("loss {loss:.3}")));
+        let hidden = [LEARNING_RATE, "gradient_norm", "loss"];
+        let losses = row.iter().filter(|(name, _)| !hidden.contains(&name.as_str()));
+        parts.extend(losses.map(|(name, value)| format!("{} {value:.3}", name.trim_start_matches("head/"))));
+        parts.join("  ")
     }
 
     fn valid_row(&mut self, row: Row) {
@@ -198,6 +230,8 @@ impl State {
         }
         self.evaluations += 1;
         self.write(&row);
+        self.throughput.evaluation(self.last_row.elapsed().as_secs_f64());
+        self.last_row = Instant::now();
         let number = |name: &str| row.get(name).map_or(f64::NAN, |value| 100.0 * value);
         let line = format!(
             "{} {}/{}  AP / AP50: student {:.1} / {:.1}, teacher {:.1} / {:.1}",
@@ -211,15 +245,6 @@ impl State {
         );
         self.print(&line);
     }
-}
-
-/// Losses by name, without the bookkeeping.
-fn describe(row: &Row) -> String {
-    let hidden = ["learning_rate", "gradient_norm", "loss"];
-    let total = row.get("loss").map(|loss| format!("loss {loss:.3}"));
-    let parts = row.iter().filter(|(name, _)| !hidden.contains(&name.as_str()));
-    let parts = parts.map(|(name, value)| format!("{} {value:.3}", name.trim_start_matches("head/")));
-    total.into_iter().chain(parts).collect::<Vec<_>>().join("  ")
 }
 
 impl MetricLogger for Monitor {

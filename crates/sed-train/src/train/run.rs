@@ -8,6 +8,7 @@ use std::{
     },
 };
 
+use sed_core::{Detections, Detector, ImageBatch};
 use toml::Table;
 
 /// A wish to stop, for all runs that share it: each ends after the step or validation batch that it is at, with a checkpoint.
@@ -42,6 +43,34 @@ impl Stop {
     }
 }
 
+/// Somebody who looks at what the teacher finds, before each evaluation.
+#[derive(Clone)]
+pub struct TeacherWatch {
+    look: Arc<Look>,
+}
+
+/// Steps taken, and what the teacher finds in images.
+type Look = dyn Fn(usize, &dyn Fn(&ImageBatch) -> Vec<Detections>) + Send + Sync;
+
+impl TeacherWatch {
+    /// `look` is called with the number of steps taken and a function that gives the teacher's detections.
+    pub fn new(
+        look: impl Fn(usize, &dyn Fn(&ImageBatch) -> Vec<Detections>) + Send + Sync + 'static,
+    ) -> Self {
+        Self { look: Arc::new(look) }
+    }
+
+    pub(super) fn look<D: Detector>(&self, iteration: usize, teacher: &D) {
+        (self.look)(iteration, &|images| teacher.detect(images));
+    }
+}
+
+impl core::fmt::Debug for TeacherWatch {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("TeacherWatch")
+    }
+}
+
 /// What a run is called, where it writes, and whether it goes on with an earlier one.
 #[derive(Debug, Clone, Default)]
 pub struct Run {
@@ -52,6 +81,7 @@ pub struct Run {
     pub(super) identity: Table,
     pub(super) stop: Stop,
     pub(super) concerns: Vec<String>,
+    pub(super) watch: Option<TeacherWatch>,
 }
 
 impl Run {
@@ -91,11 +121,17 @@ impl Run {
         Self { identity, ..self }
     }
 
-    /// What is known to be wrong before the first step, as [`concerns`](crate::data::concerns) finds it: shown and kept with the
-    /// run's other warnings.
+    /// What is known to be wrong before the first step, as a [`Preflight`](super::Preflight) and
+    /// [`validation_leaks`](crate::data::validation_leaks) find it: shown and kept with the run's other warnings.
     #[must_use]
     pub fn with_concerns(self, concerns: Vec<String>) -> Self {
         Self { concerns, ..self }
+    }
+
+    /// Before each evaluation `watch` looks at the teacher; a run that goes on does not repeat what was before.
+    #[must_use]
+    pub fn watched_by(self, watch: TeacherWatch) -> Self {
+        Self { watch: Some(watch), ..self }
     }
 
     /// The run ends early when `stop` asks for it.

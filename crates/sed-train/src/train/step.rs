@@ -16,7 +16,7 @@ use burn::{
 use sed_core::{Detections, Detector, objective::total_loss};
 
 use super::{
-    Stop, TrainConfig, TrainError,
+    Stop, TeacherWatch, TrainConfig, TrainError,
     checkpointing::checkpointed,
     clip_global_norm,
     metrics::{EvaluatedBatch, LEARNING_RATE},
@@ -72,6 +72,7 @@ pub(super) struct Surroundings {
     /// Absent for a run without a folder.
     pub saver: Option<Saver>,
     pub monitor: Option<Monitor>,
+    pub watch: Option<TeacherWatch>,
 }
 
 /// What all steps of a run share.
@@ -305,6 +306,11 @@ impl<D: Detector> TrainStep for SemiSupervised<D> {
         if let Some(last) = last {
             self = self.listen(last.silence);
             self.save_if_due(optimizer, &last.scalars, base_rate);
+        }
+        if let Some(watch) = &self.plan.around.watch
+            && self.iteration.is_multiple_of(self.plan.config.evaluate_every)
+        {
+            watch.look(self.iteration, &self.teacher);
         }
         self
     }
