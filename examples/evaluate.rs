@@ -38,7 +38,7 @@ struct Options {
     #[arg(long, value_name = "FILE")]
     annotations: PathBuf,
     /// COCO results JSON: a list of {image_id, category_id, bbox: [x, y, width, height], score}.
-    #[arg(long, value_name = "FILE", required_unless_present = "checkpoint", conflicts_with = "checkpoint")]
+    #[arg(long, value_name = "FILE", conflicts_with = "checkpoint")]
     detections: Option<PathBuf>,
     #[command(flatten)]
     checkpoint: CheckpointArgs,

@@ -47,7 +47,6 @@ struct Options {
         long,
         value_name = "FILE",
         conflicts_with = "checkpoint",
-        required_unless_present = "checkpoint",
         requires_all = ["architecture", "classes"]
     )]
     torchvision: Option<PathBuf>,
