@@ -18,7 +18,8 @@ use super::{
     metrics::{EvaluationPlan, Evaluations, LEARNING_RATE, ScalarMetric},
     monitor::{Monitor, Silent},
     saver::Saver,
-    step::{Failure, Surroundings, Weights},
+    step::Weights,
+    surroundings::{Failure, Surroundings},
     unsupervised,
 };
 use crate::{

@@ -18,10 +18,7 @@ use burn::{
 };
 
 use super::{
-    Evaluation,
-    monitor::Monitor,
-    silence::collapse_or_flood,
-    step::{Failure, StepOutput},
+    Evaluation, monitor::Monitor, silence::collapse_or_flood, step::StepOutput, surroundings::Failure,
 };
 use crate::{
     eval::{CocoSummary, DetectionEvaluator, EvalError, GroundTruth, ImageDetections},

@@ -27,6 +27,7 @@ mod saver;
 mod schedule;
 mod silence;
 mod step;
+mod surroundings;
 mod teacher;
 mod unsupervised;
 

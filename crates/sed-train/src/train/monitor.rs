@@ -20,7 +20,7 @@ use burn::train::{
 };
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{TrainConfig, TrainError, metrics::LEARNING_RATE, step::Failure};
+use super::{TrainConfig, TrainError, metrics::LEARNING_RATE, surroundings::Failure};
 use crate::{
     data::WaitClock,
     report::{
