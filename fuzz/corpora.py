@@ -45,3 +45,18 @@ header = json.dumps(
     }
 ).encode()
 (corpus("safetensors") / "conv.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(24))
+manifest = """version = 1
+[progress]
+iteration = 1
+skipped_steps = 0
+silent_steps = 0
+seconds = 1.5
+evaluations = []
+[progress.row]
+loss = 0.5
+[identity]
+seed = 1
+"""
+for name in ["student.bpk", "teacher.bpk", "optimizer.bpk"]:
+    manifest += f'[files."{name}"]\nbytes = 24\nsha256 = "{hashlib.sha256(bytes(24)).hexdigest()}"\n'
+(corpus("checkpoint") / "manifest.toml").write_text(manifest)
