@@ -147,10 +147,7 @@ fn note_annotation_zero(
     results: &[CocoResult],
     summary: &CocoSummary,
 ) -> Result<()> {
-    let known =
-        |result: &&CocoResult| annotations.truth.categories.iter().any(|c| c.id == result.category_id);
-    let results: Vec<CocoResult> = results.iter().filter(known).copied().collect();
-    let counted = CocoEvaluator.evaluate_results(&annotations.truth, &results)?;
+    let counted = CocoEvaluator.evaluate_results(&annotations.truth, results)?;
     if counted != *summary {
         let percent =
             |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{:.2}", 100.0 * value));
@@ -168,10 +165,7 @@ fn voc(
     annotations: &EvalAnnotations,
     results: &[CocoResult],
 ) -> Result<(String, Value)> {
-    let known =
-        |result: &&CocoResult| annotations.truth.categories.iter().any(|c| c.id == result.category_id);
-    let results: Vec<CocoResult> = results.iter().filter(known).copied().collect();
-    let summary = VocEvaluator { interpolation }.evaluate(&annotations.voc_truth(), &results)?;
+    let summary = VocEvaluator { interpolation }.evaluate(&annotations.voc_truth(), results)?;
     Ok((voc_table(&summary), summary.to_json()))
 }
 

@@ -3,8 +3,8 @@
 #
 #   scripts/soak.sh [STEPS]
 #
-# Prints the medians of the resident memory over the second and the last tenth of the run, in MiB, and fails if it grew by more
-# than 2 %.
+# Prints the medians of the resident memory over the fourth and the last tenth of the run, in MiB, and fails if it grew by more
+# than 2 %. Before the fourth tenth lies the burn-in, whose steps need less.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 steps=${1:-5000}
@@ -31,7 +31,7 @@ awk '
         return sorted[int((count + 1) / 2)]
     }
     END {
-        early = median(int(NR / 10) + 1, int(NR / 5)); late = median(NR - int(NR / 10), NR)
-        printf "%d samples; after warm-up %.1f MiB, at the end %.1f MiB, ratio %.4f\n", NR, early / 1024, late / 1024, late / early
+        early = median(int(3 * NR / 10) + 1, int(4 * NR / 10)); late = median(NR - int(NR / 10), NR)
+        printf "%d samples; after burn-in %.1f MiB, at the end %.1f MiB, ratio %.4f\n", NR, early / 1024, late / 1024, late / early
         exit late > 1.02 * early
     }' "$folder/memory"
