@@ -49,6 +49,7 @@ class Ours:
         self.environment = environment | {"CRITERION_HOME": str(self.home)}
         self.binaries = build()
         self.memory = self.binaries.pop("memory")
+        del self.binaries["dataset"]
         self.cases = {case: name for name in sorted(self.binaries) for case in self.list(name)}
 
     def list(self, name):

@@ -31,12 +31,12 @@ use crate::cells::CellDetector;
 const IMAGES: usize = 8;
 
 /// A folder of images, all of them labeled and unlabeled and for validation.
-struct Fixture {
+pub(crate) struct Fixture {
     dir: tempfile::TempDir,
 }
 
 impl Fixture {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         for i in 0..IMAGES {
             let image = image::RgbImage::from_pixel(64, 64, image::Rgb([i as u8 * 30, 90, 90]));
@@ -61,13 +61,13 @@ impl Fixture {
         LabeledSet { categories, samples: part.map(sample).collect() }
     }
 
-    /// Labeled images 0 and 1, unlabeled 2 to 5, validation 6 and 7.
-    fn data(&self) -> TrainData {
+    /// Labeled images 0 and 1, unlabeled 2 to 5, validation 6 and 7; `images` of both kinds a step.
+    pub(crate) fn data(&self, images: usize) -> TrainData {
         let image = |i: usize| UnlabeledImage { key: i.to_string(), path: self.path(i) };
         let unlabeled = UnlabeledSet { images: (2..6).map(image).collect() };
         let config = LoaderConfig {
-            labeled_batch: 1,
-            unlabeled_batch: 1,
+            labeled_batch: images,
+            unlabeled_batch: images,
             iterations_per_epoch: 4,
             workers: 2,
             ..LoaderConfig::default()
@@ -128,7 +128,7 @@ fn a_damaged_image_stops_the_run_and_is_named() {
     for i in [1, 4, 7] {
         let fixture = Fixture::new();
         fixture.cut(i);
-        let error = failure(&fixture.data());
+        let error = failure(&fixture.data(1));
         assert!(error.to_string().contains(&fixture.path(i).display().to_string()), "{error}");
         let loader = error.loader().unwrap_or_else(|| panic!("no loader error: {error:?}"));
         let named = |path: &Path| path == fixture.path(i);
@@ -196,7 +196,7 @@ impl TrainSource for Panicking {
 #[test]
 fn a_panic_of_a_worker_stops_the_run_and_names_the_file() {
     let fixture = Fixture::new();
-    let mut data = fixture.data();
+    let mut data = fixture.data(1);
     data.train = Arc::new(Panicking(data.train));
     let error = failure(&data);
     assert!(error.to_string().contains("images/bad.png: preparing the image panicked"), "{error}");

@@ -1,5 +1,6 @@
 //! One trainer for every detector: one stage, two stages, a single feature map, and one of a downstream crate.
 
+mod accumulation;
 #[path = "../../examples/own_detector/cells.rs"]
 mod cells;
 mod data_failures;

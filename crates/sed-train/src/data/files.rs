@@ -35,6 +35,33 @@ pub(super) fn existing_file(root: &Path, file_name: &str) -> Result<PathBuf, Dat
     Ok(file)
 }
 
+/// An image folder in which many files are looked up.
+pub(super) struct ImageFolder<'a> {
+    root: &'a Path,
+    /// A folder that lies in `root` when links are followed. Files are listed folder by folder, so that the one of the
+    /// last file is most often the next one's.
+    inside: Option<PathBuf>,
+}
+
+impl<'a> ImageFolder<'a> {
+    pub fn new(root: &'a Path) -> Self {
+        Self { root, inside: None }
+    }
+
+    /// As [`existing_file`], with one call of the system for a plain file beside the last one.
+    pub fn existing_file(&mut self, file_name: &str) -> Result<PathBuf, DataError> {
+        let file = self.root.join(file_name);
+        let plain = fs::symlink_metadata(&file).is_ok_and(|metadata| metadata.is_file());
+        if plain && self.inside.is_some() && file.parent() == self.inside.as_deref() {
+            return Ok(file);
+        }
+        let file = existing_file(self.root, file_name)?;
+        // A file that is no link lies where its folder does.
+        self.inside = if plain { file.parent().map(Path::to_owned) } else { None };
+        Ok(file)
+    }
+}
+
 /// Refuses a file below `root` that lies elsewhere when links are followed.
 pub(super) fn check_inside(root: &Path, file: &Path) -> Result<(), DataError> {
     let resolve = |path: &Path| fs::canonicalize(path).map_err(|source| DataError::io(path, source));
@@ -104,11 +131,21 @@ mod tests {
         assert!(existing_file(&root, "sub/in.png").is_ok());
         // The folder itself may be a link.
         assert!(existing_file(&dir.path().join("linked-root"), "sub/in.png").is_ok());
+        fs::write(root.join("sub/plain.png"), []).unwrap();
         for name in ["sub/out.png", "up/outside.png"] {
             let error = existing_file(&root, name).unwrap_err();
             let expected =
                 format!("{}: leads out of the image folder {}", root.join(name).display(), root.display());
             assert_eq!(error.to_string(), expected);
+            // Also beside files that are inside, and after one another.
+            let mut folder = ImageFolder::new(&root);
+            for inside in ["inside.png", "sub/plain.png", "sub/in.png", "sub/plain.png", "sub/plain.png"] {
+                assert_eq!(folder.existing_file(inside).unwrap(), root.join(inside));
+            }
+            for _ in 0..2 {
+                assert_eq!(folder.existing_file(name).unwrap_err().to_string(), expected);
+            }
+            assert!(folder.existing_file("sub/none.png").is_err());
         }
     }
 

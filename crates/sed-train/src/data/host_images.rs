@@ -1,5 +1,7 @@
 //! Padded batches of images on the host.
 
+use std::ops::Range;
+
 use burn::tensor::{Device, Tensor, TensorData};
 use sed_core::{ImageBatch, ImageSize, Views};
 
@@ -60,6 +62,18 @@ impl HostImages {
         self.sizes.push(size);
     }
 
+    /// The images of a range, padded alike.
+    ///
+    /// # Panics
+    ///
+    /// If there are fewer.
+    #[must_use]
+    pub fn part(&self, images: Range<usize>) -> Self {
+        let stride = 3 * self.height * self.width;
+        let pixels = self.pixels[images.start * stride..images.end * stride].to_vec();
+        Self { pixels, height: self.height, width: self.width, sizes: self.sizes[images].to_vec() }
+    }
+
     /// The batch as tensors on a device.
     pub fn to_batch(&self, device: &Device) -> ImageBatch {
         let shape = [self.len(), 3, self.height, self.width];
@@ -102,6 +116,16 @@ mod tests {
         assert_eq!(values[..8], [0.1, 0.2, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
         assert_eq!(values[16..24], [0.5, 0.6, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
         assert_eq!(values[24..], [1.0; 24]);
+    }
+
+    #[test]
+    fn a_part_has_its_own_images() {
+        let mut batch = HostImages::new(ImageSize::new(1, 2));
+        batch.push(&FloatImage::new(ImageSize::new(1, 2), vec![0.1; 6]));
+        batch.push(&FloatImage::new(ImageSize::new(1, 1), vec![0.2; 3]));
+        let part = batch.part(1..2);
+        assert_eq!((part.sizes, part.pixels), (vec![ImageSize::new(1, 1)], [0.2, 0.0].repeat(3)));
+        assert!(batch.part(1..1).is_empty());
     }
 
     #[test]

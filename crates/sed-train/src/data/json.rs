@@ -18,10 +18,14 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T, DataError> {
     read_seed(path, PhantomData)
 }
 
+fn open(path: &Path) -> Result<serde_json::Deserializer<serde_json::de::IoRead<BufReader<File>>>, DataError> {
+    let file = File::open(path).map_err(|source| DataError::io(path, source))?;
+    Ok(serde_json::Deserializer::from_reader(BufReader::with_capacity(1 << 16, file)))
+}
+
 /// Reads a JSON file through a seed, which may drop what is not wanted while it is parsed.
 fn read_seed<'de, S: DeserializeSeed<'de>>(path: &Path, seed: S) -> Result<S::Value, DataError> {
-    let file = File::open(path).map_err(|source| DataError::io(path, source))?;
-    let mut json = serde_json::Deserializer::from_reader(BufReader::with_capacity(1 << 16, file));
+    let mut json = open(path)?;
     let mut track = serde_path_to_error::Track::new();
     let value = seed.deserialize(serde_path_to_error::Deserializer::new(&mut json, &mut track)).map_err(
         |source| {
@@ -49,16 +53,27 @@ pub(crate) fn read_lists(
 ) -> Result<HashSet<&'static str>, DataError> {
     let names: Vec<&'static str> = wanted.iter().map(|list| list.name).collect();
     let mut lists = Lists { wanted, names: &names, take, found: HashSet::new(), refused: None };
-    let parsed = read_seed(path, &mut lists);
+    let mut json = open(path)?;
+    let parsed = DeserializeSeed::deserialize(&mut lists, &mut json).and_then(|()| json.end());
     let Lists { found, refused, .. } = lists;
     match (refused, parsed) {
-        (None, parsed) => parsed.map(|()| found),
-        (Some(DataError::Field { path, field, reason, .. }), Err(DataError::Json { source, .. })) => {
+        (None, Ok(())) => Ok(found),
+        (None, Err(source)) => Err(locate(path, wanted, source)),
+        (Some(DataError::Field { path, field, reason, .. }), Err(source)) => {
             let position = Some(TextPosition { line: source.line(), column: source.column() });
             Err(DataError::Field { path, field, reason, position })
         }
         (Some(error), _) => Err(error),
     }
+}
+
+/// The error of a file that could not be parsed, with the path of the field: the file is read once more for it, as to know
+/// the path at all times costs a copy of each key.
+fn locate(path: &Path, wanted: &[ListOf], source: serde_json::Error) -> DataError {
+    let names: Vec<&'static str> = wanted.iter().map(|list| list.name).collect();
+    let take = &mut |_: &'static str, _: usize, _: Record| Ok(());
+    let mut lists = Lists { wanted, names: &names, take, found: HashSet::new(), refused: None };
+    read_seed(path, &mut lists).err().unwrap_or_else(|| error(path, ".".to_owned(), source))
 }
 
 struct Lists<'a> {

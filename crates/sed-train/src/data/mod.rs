@@ -31,6 +31,7 @@ mod geometry;
 mod host_images;
 #[cfg(test)]
 mod hostile_tests;
+mod id_set;
 mod image_cache;
 pub mod image_ops;
 mod invalid_config;

@@ -19,6 +19,16 @@ pub struct TrainConfig {
     pub batch_labeled: usize,
     /// Unlabeled images a step, `n_u`.
     pub batch_unlabeled: usize,
+    /// Parts into which a step divides its images to take one after another, in the memory of one: their
+    /// gradients are averaged, the mean is clipped, and the optimizer makes one step. A divisor of `batch_labeled`,
+    /// and of `batch_unlabeled` where unlabeled images are used.
+    ///
+    /// The loss is the mean of what the parts' losses are on their own. That is the loss of the whole batch where a loss is a
+    /// mean over images, as RetinaNet's supervised ones and [`Normalizer::AnchorCount`] are. A normaliser that the images share,
+    /// as the teacher's foreground score, is that of each part, as it is of each device in data-parallel training.
+    ///
+    /// [`Normalizer::AnchorCount`]: sed_core::reweight::Normalizer::AnchorCount
+    pub accumulation: usize,
     /// Steps on labels alone, before the teacher starts to teach.
     pub burn_in: usize,
     /// Steps after burn-in over which the unsupervised loss rises linearly to its full weight.
@@ -51,6 +61,7 @@ impl Default for TrainConfig {
             evaluate_every: 5_000,
             batch_labeled: 16,
             batch_unlabeled: 16,
+            accumulation: 1,
             burn_in: 2_000,
             ramp_up: 2_000,
             clip_norm: Some(10.0),
@@ -75,6 +86,7 @@ impl TrainConfig {
             ("iterations", self.iterations),
             ("evaluate_every", self.evaluate_every),
             ("batch_labeled", self.batch_labeled),
+            ("accumulation", self.accumulation),
         ] {
             if value == 0 {
                 return Err(TrainError::config(field, value, "must be at least 1"));
@@ -83,6 +95,13 @@ impl TrainConfig {
         if !self.iterations.is_multiple_of(self.evaluate_every) {
             let rule = "must divide the number of iterations, so that the last step is evaluated";
             return Err(TrainError::config("evaluate_every", self.evaluate_every, rule));
+        }
+        let images = [("batch_labeled", self.batch_labeled), ("batch_unlabeled", self.unlabeled_per_step())];
+        for (batch, size) in images {
+            if !size.is_multiple_of(self.accumulation) {
+                let rule = format!("must divide {batch}, which is {size}");
+                return Err(TrainError::config("accumulation", self.accumulation, rule));
+            }
         }
         if let Some(norm) = self.clip_norm
             && !(norm.is_finite() && norm > 0.0)
@@ -182,6 +201,9 @@ mod tests {
             (TrainConfig { evaluate_every: 7, ..good.clone() }, "evaluate_every"),
             (TrainConfig { batch_labeled: 0, ..good.clone() }, "batch_labeled"),
             (TrainConfig { batch_unlabeled: 0, ..good.clone() }, "batch_unlabeled"),
+            (TrainConfig { accumulation: 0, ..good.clone() }, "accumulation"),
+            (TrainConfig { accumulation: 3, ..good.clone() }, "accumulation"),
+            (TrainConfig { accumulation: 16, batch_unlabeled: 8, ..good.clone() }, "accumulation"),
             (TrainConfig { burn_in: 180_000, ..good.clone() }, "burn_in"),
             (TrainConfig { clip_norm: Some(0.0), ..good.clone() }, "clip_norm"),
         ];

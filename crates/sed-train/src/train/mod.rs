@@ -9,6 +9,7 @@
 //! [`train`] hands it to Burn's `SupervisedTraining`, whose "epoch" is here the number of
 //! iterations between two evaluations.
 
+mod accumulate;
 mod average;
 mod checkpointing;
 mod clip;

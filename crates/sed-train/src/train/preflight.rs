@@ -114,6 +114,7 @@ impl Preflight {
         let TrainConfig { iterations, burn_in, ramp_up, .. } = *config;
         if !config.method.is_semi_supervised() {
             self.line("steps", format!("{iterations}, on labels alone"));
+            self.parts(config);
             return;
         }
         let taught = iterations.saturating_sub(burn_in);
@@ -122,6 +123,7 @@ impl Preflight {
             "steps",
             format!("{iterations}: {burn_in} of burn-in on labels alone ({part:.0} %), then {taught}"),
         );
+        self.parts(config);
         if burn_in as f64 > 0.8 * iterations as f64 {
             self.warnings.push(format!(
                 "burn-in takes {part:.0} % of the run: unlabeled images are used in the last {taught} steps alone"
@@ -132,6 +134,14 @@ impl Preflight {
                 "the ramp of {ramp_up} steps after burn-in is not over at the end: the unsupervised loss never has its \
                  full weight"
             ));
+        }
+    }
+
+    fn parts(&mut self, config: &TrainConfig) {
+        let parts = config.accumulation;
+        if parts > 1 {
+            let (labeled, unlabeled) = (config.batch_labeled / parts, config.unlabeled_per_step() / parts);
+            self.line("accumulation", format!("{parts} parts of {labeled} + {unlabeled} images a step"));
         }
     }
 

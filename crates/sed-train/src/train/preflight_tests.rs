@@ -66,6 +66,15 @@ fn supervised_runs_have_no_unlabeled_images() {
 }
 
 #[test]
+fn the_parts_of_a_step_are_said() {
+    assert!(Preflight::new(&config(), &data()).lines.iter().all(|line| line.0 != "accumulation"));
+    let plan = Preflight::new(&TrainConfig { accumulation: 4, ..config() }, &data());
+    assert_eq!(line(&plan, "accumulation"), "4 parts of 1 + 2 images a step");
+    // The optimizer sees as many images a step as before.
+    assert!(line(&plan, "learning rate").ends_with("for 12"));
+}
+
+#[test]
 fn the_published_schedule_is_not_odd() {
     let coco = DataCounts { labeled: 11_700, unlabeled: 105_000, objects: vec![("person".into(), 80_000)] };
     assert_eq!(Preflight::new(&TrainConfig::default(), &coco).warnings, [""; 0]);

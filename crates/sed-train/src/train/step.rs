@@ -10,19 +10,20 @@ use burn::{
     module::Module,
     optim::{GradientsParams, ModuleOptimizer},
     store::{ModuleRecord, RecordError},
-    tensor::{Device, ExecutionError, Tensor},
+    tensor::{Device, ExecutionError},
     train::{InferenceStep, ItemLazy, TrainOutput, TrainStep},
 };
-use sed_core::{Detections, Detector, objective::total_loss};
+use sed_core::{Detections, Detector};
 
 use super::{
     TrainConfig, TrainError,
+    accumulate::Networks,
     checkpointing::checkpointed,
     clip_global_norm,
     metrics::{EvaluatedBatch, LEARNING_RATE},
     silence::{SILENT_STEPS, silence},
     surroundings::Surroundings,
-    unsupervised::{StageTerms, Unsupervised},
+    unsupervised::Unsupervised,
     update_teacher,
 };
 use crate::{
@@ -164,54 +165,21 @@ impl<D: Detector> TrainStep for SemiSupervised<D> {
     type Output = StepOutput;
 
     fn step(&self, batch: TrainBatch) -> TrainOutput<StepOutput> {
-        let (device, plain) = self.devices();
         let plan = &self.plan;
-        let labeled = batch.labeled.to_batch(&device);
-        let supervised = self.student.supervised_losses(&labeled, &batch.targets);
-
+        let (device, plain) = self.devices();
+        let networks = Networks {
+            student: &self.student,
+            teacher: &self.teacher,
+            unsupervised: &plan.unsupervised,
+            device,
+            plain,
+        };
         let weight = plan.config.unsupervised_weight(self.iteration);
-        let unlabeled = batch.unlabeled.as_ref().filter(|_| weight > 0.0);
-        let unsupervised = match unlabeled {
-            Some(views) => {
-                let (weak, strong) = (views.weak.to_batch(&plain), views.strong.to_batch(&device));
-                plan.unsupervised.losses(&self.student, &self.teacher, weak, strong)
-            }
-            None => Vec::new(),
-        };
-        let unsupervised: Vec<_> = unsupervised.into_iter().map(|loss| loss.scaled(weight)).collect();
-        let n_unlabeled = unlabeled.map_or(0, |views| views.keys.len());
-        let on_unlabeled = unsupervised.iter().map(|stage| stage.total());
-        let total = total_loss(&supervised, on_unlabeled, n_unlabeled, batch.targets.len());
-
-        let of_stage = |stage: &StageTerms| -> Vec<String> {
-            stage.terms.iter().map(|(name, _)| format!("{}/{name}", stage.stage)).collect()
-        };
-        let unsupervised_names: Vec<String> = unsupervised.iter().flat_map(of_stage).collect();
-        let mut names = vec!["loss".to_string()];
-        let mut terms = vec![total.clone().detach()];
-        let mut record = |name: String, term: &Tensor<1>| {
-            names.push(name);
-            terms.push(term.clone().detach());
-        };
-        for loss in &supervised {
-            record(format!("{}/class", loss.stage), &loss.classification);
-            record(format!("{}/box", loss.stage), &loss.box_regression);
-        }
-        for stage in &unsupervised {
-            for (name, value) in stage.watched.iter().chain(&stage.terms) {
-                record(format!("{}/{name}", stage.stage), value);
-            }
-        }
-        let values = read(terms);
-        let mut scalars: BTreeMap<String, f64> = names.iter().cloned().zip(values.iter().copied()).collect();
-
-        let grads = GradientsParams::from_grads(total.backward(), &self.student);
-        let (grads, norm) = clip_global_norm(&self.student, grads, plan.config.clip_norm);
-        scalars.insert("gradient_norm".into(), norm);
-        scalars.insert("iteration".into(), self.iteration as f64);
+        let passes = networks.passes(&batch, plan.config.accumulation, weight);
+        let (grads, norm) = clip_global_norm(&self.student, passes.grads, plan.config.clip_norm);
 
         // Losses in the order in which they were made, so that the first cause is named, the total last.
-        let checks = names.iter().zip(&values).skip(1).chain([(&names[0], &values[0])]);
+        let checks = passes.scalars.iter().skip(1).chain(passes.scalars.first());
         let checks = checks.map(|(name, value)| (name.as_str(), *value)).chain([("gradient_norm", norm)]);
         let bad = checks.into_iter().find(|(_, value)| !value.is_finite());
         let grads = match bad {
@@ -222,12 +190,14 @@ impl<D: Detector> TrainStep for SemiSupervised<D> {
                 GradientsParams::new()
             }
         };
+        let mut scalars: BTreeMap<String, f64> = passes.scalars.into_iter().collect();
+        scalars.insert("gradient_norm".into(), norm);
+        scalars.insert("iteration".into(), self.iteration as f64);
         let scalars = Arc::new(scalars);
-        let silence = if unsupervised.is_empty() {
+        let silence = if passes.unsupervised.is_empty() {
             None
         } else {
-            let ours = |name: &str| unsupervised_names.iter().any(|own| own == name);
-            let terms: Vec<f64> = scalars.iter().filter(|(name, _)| ours(name)).map(|(_, v)| *v).collect();
+            let terms: Vec<f64> = passes.unsupervised.iter().map(|name| scalars[name]).collect();
             silence(&terms, &scalars)
         };
         let last = LastStep { scalars: scalars.clone(), silence };
@@ -320,12 +290,6 @@ impl<D: Detector> SemiSupervised<D> {
             plan.around.failure.stop();
         }
     }
-}
-
-/// All values by one read: each read stalls a GPU.
-fn read(terms: Vec<Tensor<1>>) -> Vec<f64> {
-    let values = Tensor::cat(terms, 0).into_data().convert::<f64>();
-    values.iter::<f64>().collect()
 }
 
 /// The scalars of one step, by name.

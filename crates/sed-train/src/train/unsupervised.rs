@@ -20,6 +20,11 @@ const DENSE: [&str; 3] = ["dense_class", "dense_box", "dense_score"];
 /// Two terms and the number of anchors that are compared.
 const FLIP: [&str; 3] = ["flip_class", "flip_box", "flip_anchors"];
 
+/// Whether a number to watch is a count or a sum over the anchors of all images; all others, losses included, are means.
+pub(super) fn is_summed(name: &str) -> bool {
+    [TEACHER_FOREGROUND, DENSE[2], FLIP[2]].contains(&name)
+}
+
 /// The losses of one stage on unlabeled images, by name, for any method.
 #[derive(Debug, Clone)]
 pub(super) struct StageTerms {

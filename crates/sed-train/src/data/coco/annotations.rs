@@ -1,9 +1,10 @@
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use sed_core::ImageSize;
 
 use super::CocoIndex;
 use super::entry::Entry;
+use crate::data::id_set::IdSet;
 use crate::data::json::{self, ListOf};
 use crate::data::problem::{Inspector, Unusable, taken};
 use crate::data::records::Node;
@@ -65,8 +66,9 @@ pub(super) fn read(
     let mut collector = Collector {
         index,
         wanted: image_ids.iter().copied().collect(),
+        known: index.images().iter().map(|image| image.id).collect(),
         labels: labels.collect(),
-        seen: HashSet::new(),
+        seen: IdSet::default(),
     };
     let mut inspector = Inspector::new(policy);
     let (mut looked_at, mut annotations) = (0, Vec::new());
@@ -97,9 +99,11 @@ enum Taken {
 /// Takes annotations one by one, those of the wanted images.
 struct Collector<'a> {
     index: &'a CocoIndex,
-    wanted: HashSet<u64>,
+    wanted: IdSet,
+    /// The images of the index: most annotations are of one that is not wanted.
+    known: IdSet,
     labels: HashMap<u64, usize>,
-    seen: HashSet<u64>,
+    seen: IdSet,
 }
 
 impl Collector<'_> {
@@ -114,9 +118,10 @@ impl Collector<'_> {
             let error = DataError::DuplicateId { path: path(), field: "annotations", id };
             return Err(entry.reject(".id", error));
         }
-        let image = match self.index.image(image_id) {
-            Some(image) if self.wanted.contains(&image_id) => image,
-            Some(_) => return Ok(Taken::OfAnotherImage),
+        let wanted = if self.wanted.contains(image_id) { self.index.image(image_id) } else { None };
+        let image = match wanted {
+            Some(image) => image,
+            None if self.known.contains(image_id) => return Ok(Taken::OfAnotherImage),
             None if self.index.is_dropped(image_id) => return Ok(Taken::OfAnotherImage),
             None => {
                 let error = DataError::UnknownImage { path: path(), annotation: id, id: image_id };
@@ -144,7 +149,7 @@ impl Collector<'_> {
         let clipped =
             clip(bbox, image.size).map_err(|problem| entry.reject(".bbox", invalid(bbox, problem)))?;
         let mut area = match entry.optional("area") {
-            Some(node) => entry.number(".area", node)?,
+            Some(node) => entry.float(".area", node)?,
             None => bbox[2] * bbox[3],
         };
         if area < 0. {
@@ -177,7 +182,7 @@ fn bbox(entry: &mut Entry) -> Result<[f64; 4], Unusable> {
         Node::List(nodes, 4) => {
             let mut bbox = [0.; 4];
             for (i, (value, node)) in bbox.iter_mut().zip(nodes).enumerate() {
-                *value = entry.number(&format!(".bbox[{i}]"), node)?;
+                *value = entry.float(&format!(".bbox[{i}]"), node)?;
             }
             Ok(bbox)
         }

@@ -7,7 +7,8 @@ use crate::data::records::{Node, Record};
 /// One entry of a list of an annotation file, while it is read by the rules of a policy.
 pub(super) struct Entry<'a> {
     path: &'a Path,
-    name: String,
+    list: &'a str,
+    number: usize,
     record: &'a Record,
     pub inspector: &'a mut Inspector,
     pub place: Place,
@@ -16,15 +17,19 @@ pub(super) struct Entry<'a> {
 impl<'a> Entry<'a> {
     pub fn new(
         path: &'a Path,
-        list: &str,
-        index: usize,
+        list: &'a str,
+        number: usize,
         record: &'a Record,
         inspector: &'a mut Inspector,
     ) -> Self {
         let unit = Some(if list == "annotations" { Unit::Annotation } else { Unit::Image });
-        let name = format!("{list}[{index}]");
-        let place = Place { unit, field: name.clone(), ..Place::default() };
-        Self { path, name, record, inspector, place }
+        let place = Place { unit, ..Place::default() };
+        Self { path, list, number, record, inspector, place }
+    }
+
+    /// The path of the field `at`, as `.bbox[2]`, in the file.
+    fn field(&self, at: &str) -> String {
+        format!("{}[{}]{at}", self.list, self.number)
     }
 
     /// Refuses what is not an object.
@@ -50,19 +55,18 @@ impl<'a> Entry<'a> {
 
     pub fn unsigned(&mut self, field: &str) -> Result<u64, Unusable> {
         let node = self.node(field)?;
-        let at = format!(".{field}");
         match node.unsigned() {
             Ok((value, None)) => Ok(value),
             Ok((value, Some(repair))) => {
-                self.mended(&at, node.not("u64"), repair)?;
+                self.mended(&format!(".{field}"), node.not("u64"), repair)?;
                 Ok(value)
             }
-            Err(reason) => Err(self.wrong(&at, reason)),
+            Err(reason) => Err(self.wrong(&format!(".{field}"), reason)),
         }
     }
 
     /// The number at `at`, as `.bbox[2]`, of a node.
-    pub fn number(&mut self, at: &str, node: &Node) -> Result<f64, Unusable> {
+    pub fn float(&mut self, at: &str, node: &Node) -> Result<f64, Unusable> {
         match node.number() {
             Ok((value, None)) => Ok(value),
             Ok((value, Some(repair))) => {
@@ -86,17 +90,16 @@ impl<'a> Entry<'a> {
     }
 
     pub fn reject(&mut self, at: &str, error: DataError) -> Unusable {
-        self.place.field = format!("{}{at}", self.name);
+        self.place.field = self.field(at);
         self.inspector.reject(self.path, &self.place, error)
     }
 
     pub fn mend(&mut self, at: &str, error: DataError, repair: &'static str) -> Result<(), Unusable> {
-        self.place.field = format!("{}{at}", self.name);
+        self.place.field = self.field(at);
         self.inspector.mend(self.path, &self.place, error, repair)
     }
 
     fn error(&self, at: &str, reason: String) -> DataError {
-        let field = format!("{}{at}", self.name);
-        DataError::Field { path: self.path.to_owned(), field, reason, position: None }
+        DataError::Field { path: self.path.to_owned(), field: self.field(at), reason, position: None }
     }
 }

@@ -1,4 +1,4 @@
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::Path;
 
 use sed_core::ImageSize;
@@ -21,14 +21,17 @@ pub(super) fn read(path: &Path, policy: DataPolicy) -> Result<CocoIndex, DataErr
     // The class of an object is the position of its category, so that none may be left out.
     let mut strict = Inspector::new(DataPolicy::STRICT);
     let (mut listed, mut images, mut categories) = (0, Vec::new(), Vec::new());
-    let mut ids = HashSet::new();
+    let mut dropped = HashSet::new();
     json::read_lists(path, &LISTS, &mut |list, index, record| {
         if list == "images" {
             listed += 1;
             let mut entry = Entry::new(path, list, index, &record, &mut inspector);
             let image = image(path, &mut entry);
-            ids.extend(entry.place.image);
-            images.extend(taken(image)?.map(|image| (index, image)));
+            let id = entry.place.image;
+            match taken(image)? {
+                Some(image) => images.push((index, image)),
+                None => dropped.extend(id),
+            }
         } else {
             categories.extend(taken(category(Entry::new(path, list, index, &record, &mut strict)))?);
         }
@@ -43,13 +46,12 @@ pub(super) fn read(path: &Path, policy: DataPolicy) -> Result<CocoIndex, DataErr
     categories.sort_unstable_by_key(|category: &Category| category.id);
     super::check_unique(path, "categories", categories.iter().map(|category| category.id))?;
 
-    let images = unique(path, images, &mut inspector)?;
+    let images = unique(path, images, &mut dropped, &mut inspector)?;
     inspector.report.images = listed;
     let report = inspector.finish(path)?;
-    for image in &images {
-        ids.remove(&image.id);
-    }
-    Ok(CocoIndex { path: path.to_owned(), source: Source::Json, images, categories, dropped: ids, report })
+    // An image that cannot be used may have the id of one that can.
+    dropped.retain(|id| images.binary_search_by_key(id, |image| image.id).is_err());
+    Ok(CocoIndex { path: path.to_owned(), source: Source::Json, images, categories, dropped, report })
 }
 
 fn image(path: &Path, entry: &mut Entry) -> Result<CocoImage, Unusable> {
@@ -95,20 +97,18 @@ fn category(mut entry: Entry) -> Result<Category, Unusable> {
     }
 }
 
-/// Images whose id is theirs alone, and of those that share a file name the first.
+/// Images whose id is theirs alone, and of those that share a file name the first; sorted by id. The ids of the
+/// others go to `dropped`.
 fn unique(
     path: &Path,
     mut images: Vec<(usize, CocoImage)>,
+    dropped: &mut HashSet<u64>,
     inspector: &mut Inspector,
 ) -> Result<Vec<CocoImage>, DataError> {
-    let mut times: HashMap<u64, usize> = HashMap::new();
-    for (_, image) in &images {
-        *times.entry(image.id).or_default() += 1;
-    }
     images.sort_by_key(|(_, image)| image.id);
-    let mut names = HashSet::new();
-    let mut kept = Vec::with_capacity(images.len());
-    for (index, image) in images {
+    let mut names = HashSet::with_capacity(images.len());
+    let mut refused = Vec::new();
+    for (at, (index, image)) in images.iter().enumerate() {
         let place = |field: &str| Place {
             unit: Some(Unit::Image),
             image: Some(image.id),
@@ -116,20 +116,30 @@ fn unique(
             ..Place::default()
         };
         let file = || path.to_owned();
+        let has_its_id =
+            |other: Option<&(usize, CocoImage)>| other.is_some_and(|(_, other)| other.id == image.id);
+        let before = at.checked_sub(1).and_then(|before| images.get(before));
         // Whose objects are whose cannot be told, so that none of them is taken.
-        let problem = if times[&image.id] > 1 {
+        let problem = if has_its_id(before) || has_its_id(images.get(at + 1)) {
             Some((place("id"), DataError::DuplicateId { path: file(), field: "images", id: image.id }))
-        } else if !names.insert(image.file_name.clone()) {
+        } else if !names.insert(image.file_name.as_str()) {
             let file_name = image.file_name.clone();
             Some((place("file_name"), DataError::DuplicateFileName { path: file(), file_name }))
         } else {
             None
         };
-        match problem {
+        if let Some((place, error)) = problem {
+            taken::<()>(Err(inspector.reject(path, &place, error)))?;
+            refused.push(at);
+        }
+    }
+    drop(names);
+    let mut refused = refused.into_iter().peekable();
+    let mut kept = Vec::with_capacity(images.len());
+    for (at, (_, image)) in images.into_iter().enumerate() {
+        match refused.next_if_eq(&at) {
+            Some(_) => _ = dropped.insert(image.id),
             None => kept.push(image),
-            Some((place, error)) => {
-                taken::<()>(Err(inspector.reject(path, &place, error)))?;
-            }
         }
     }
     Ok(kept)

@@ -44,7 +44,7 @@ use std::path::{Path, PathBuf};
 
 use sed_core::{ImageSize, Targets};
 
-use super::files::existing_file;
+use super::files::ImageFolder;
 use super::{
     Category, DataError, DataPolicy, DataReport, LabeledSample, LabeledSet, UnlabeledImage, UnlabeledSet, voc,
 };
@@ -203,6 +203,7 @@ impl CocoIndex {
                 targets.labels.push(annotation.label);
             }
         }
+        let mut folder = ImageFolder::new(root.as_ref());
         let samples = labels
             .image_ids()
             .iter()
@@ -210,7 +211,7 @@ impl CocoIndex {
                 let image = self.image(*id).unwrap_or_else(|| panic!("labeled_set: no image {id} here"));
                 Ok(LabeledSample {
                     id: image.id,
-                    path: existing_file(root.as_ref(), &image.file_name)?,
+                    path: folder.existing_file(&image.file_name)?,
                     size: image.size,
                     targets: targets.remove(&image.id).unwrap_or_default(),
                 })
@@ -230,13 +231,14 @@ impl CocoIndex {
         root: impl AsRef<Path>,
         image_ids: &[u64],
     ) -> Result<UnlabeledSet, DataError> {
+        let mut folder = ImageFolder::new(root.as_ref());
         let images = image_ids
             .iter()
             .map(|&id| {
                 let image = self
                     .image(id)
                     .ok_or_else(|| DataError::ImageNotListed { path: self.path.clone(), id })?;
-                let path = existing_file(root.as_ref(), &image.file_name)?;
+                let path = folder.existing_file(&image.file_name)?;
                 Ok(UnlabeledImage { key: image.file_name.clone(), path })
             })
             .collect::<Result<_, _>>()?;
@@ -258,8 +260,9 @@ impl UnlabeledSet {
     /// A file that is missing or malformed, no images, a file name that occurs twice or leads out
     /// of `root`, an image file that is missing.
     pub fn from_json(path: impl AsRef<Path>, root: impl AsRef<Path>) -> Result<Self, DataError> {
+        let mut folder = ImageFolder::new(root.as_ref());
         let image = |key: String| {
-            let path = existing_file(root.as_ref(), &key)?;
+            let path = folder.existing_file(&key)?;
             Ok(UnlabeledImage { key, path })
         };
         let images = index::read_names(path.as_ref())?.into_iter().map(image).collect::<Result<_, _>>()?;
