@@ -56,9 +56,13 @@ pub struct Args {
     /// Train by these methods, separated by commas; without it on the labels alone and by Scale-Equivalent Distillation.
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = method_parser())]
     pub method: Vec<Method>,
-    /// The network under the detector.
-    #[arg(long, value_enum, default_value_t = Backbone::Tiny)]
-    pub backbone: Backbone,
+    /// Settings to start from, which --config, --set and the arguments below change. Without it: those of the generated scenes, or
+    /// of `small` for your own data, and with a larger backbone the published schedule with 4 + 4 images of 512 px.
+    #[arg(long, value_enum, value_name = "NAME", conflicts_with = "smoke")]
+    pub preset: Option<Preset>,
+    /// The network under the detector; by default the one of the preset, and tiny without one.
+    #[arg(long, value_enum)]
+    pub backbone: Option<Backbone>,
     /// Weights to start from: a torchvision state dict of the backbone or the whole detector
     /// (.pth or .safetensors).
     #[arg(long, value_name = "FILE")]
@@ -123,11 +127,14 @@ pub struct TrainingArgs {
     /// Check everything, take a few steps, say how long the training would take and what memory, and stop; nothing is written.
     #[arg(long, conflicts_with = "resume")]
     pub dry_run: bool,
+    /// Print all settings as they would be used, as TOML that --config reads, and stop. The number of classes is that of the data.
+    #[arg(long, conflicts_with_all = ["resume", "dry_run"])]
+    pub dump_config: bool,
     /// Go on with the run in this folder, as if it had never been stopped. Only --device, --checkpoint-every, --cache-dir and --set may
     /// be given along; a setting that would change the result is refused.
     #[arg(long, value_name = "RUN_DIR", conflicts_with_all = [
         "train_annotations", "train_images", "unlabeled", "val_annotations", "val_images", "labeled_percent", "fold",
-        "method", "backbone", "weights", "iterations", "batch_labeled", "batch_unlabeled", "image_size", "seed",
+        "method", "preset", "backbone", "weights", "iterations", "batch_labeled", "batch_unlabeled", "image_size", "seed",
         "run_dir", "config", "smoke",
     ])]
     pub resume: Option<PathBuf>,
@@ -151,6 +158,20 @@ impl DetectorName {
             Self::FasterRcnn => "faster-rcnn",
         }
     }
+}
+
+/// `--preset`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Preset {
+    /// Data of the size of COCO on a large GPU: ResNet-50, 1024 px, 180,000 steps of 16 + 16 images by SGD, 2,000 of them burn-in.
+    Coco,
+    /// Data of the size of VOC on a large GPU: ResNet-50, 768 px, 72,000 steps of 16 + 16 images by SGD, 12,000 of them burn-in.
+    Voc,
+    /// Hundreds or thousands of images of your own: the tiny network, 256 px, 5,000 steps of 4 + 4 images by AdamW, half of them burn-in.
+    Small,
+    /// A first look without a GPU: the tiny network, 128 px, 2,000 steps of 4 + 4 images by AdamW, half of them burn-in.
+    Cpu,
 }
 
 /// `--backbone`.
@@ -194,6 +215,14 @@ pub struct UserData {
 }
 
 impl Args {
+    /// The network of `--backbone`, or the preset's.
+    pub fn backbone(&self) -> Backbone {
+        self.backbone.unwrap_or(match self.preset {
+            Some(Preset::Coco | Preset::Voc) => Backbone::Resnet50,
+            Some(Preset::Small | Preset::Cpu) | None => Backbone::Tiny,
+        })
+    }
+
     /// The methods of `--method`, each once, or these.
     pub fn methods(&self, default: &[Method]) -> Vec<Method> {
         let named = if self.method.is_empty() { default } else { &self.method };

@@ -109,7 +109,7 @@ fn compare<M: Model>(
     keep_recipe(folder, &recipe)?;
     println!("run folder: {}", folder.display());
 
-    let jobs = options.jobs.unwrap_or(if options.args.backbone == Backbone::Tiny { 2 } else { 1 });
+    let jobs = options.jobs.unwrap_or(if options.args.backbone() == Backbone::Tiny { 2 } else { 1 });
     let repetitions = options.repetitions();
     let run = |&(fold, seed): &(u64, u64), variant: &Variant| RunId {
         variant: variant.name.clone(),
