@@ -8,7 +8,7 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser},
 };
 use sed::train::{
-    data::{PolicyMode, SkipBound},
+    data::{ListedNumbers, PolicyMode, SkipBound},
     train::Method,
 };
 use serde::{Deserialize, Serialize};
@@ -30,6 +30,11 @@ pub struct Args {
     /// May be given several times.
     #[arg(long, value_name = "DIR_OR_JSON")]
     pub unlabeled: Vec<PathBuf>,
+    /// How often to draw from each --unlabeled, as whole numbers separated by commas, in their order; where some training images count as
+    /// unlabeled, their number comes first. Without it all images are drawn equally often.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
+    #[serde(default)]
+    pub unlabeled_weights: Vec<u32>,
     /// Annotations of the validation images, as those of training.
     #[arg(long, value_name = "FILE_OR_DIR", requires = "train_annotations")]
     pub val_annotations: Option<PathBuf>,
@@ -52,6 +57,23 @@ pub struct Args {
     /// seeds differ in their labels too.
     #[arg(long, value_name = "K")]
     pub fold: Option<u64>,
+    /// Training images without any annotation count as unlabeled, not as images without objects; --labeled-percent is then of the others.
+    #[arg(long, requires = "train_annotations")]
+    #[serde(default)]
+    pub unlabeled_without_annotations: bool,
+    /// Which training images are labeled, from a file: a run's split.json, a COCO JSON of them (as 1@10.json), lists by percent and fold
+    /// (as COCO_supervision.txt), or one image id or file name a line.
+    #[arg(long, value_name = "FILE", requires = "train_annotations", conflicts_with_all = [
+        "labeled_percent", "fold", "unlabeled_without_annotations",
+    ])]
+    pub split: Option<PathBuf>,
+    /// Which list of --split, where it has several.
+    #[arg(long, value_name = "PERCENT/FOLD", requires = "split")]
+    pub split_key: Option<String>,
+    /// What the numbers in --split are: image ids, positions from 0 among the images sorted by id, or among those of them with objects
+    /// (as Unbiased Teacher counts). By default ids; lists by percent and fold need it said.
+    #[arg(long, value_name = "MEANING", value_parser = numbers_parser(), requires = "split")]
+    pub split_numbers: Option<ListedNumbers>,
 
     /// Train by these methods, separated by commas; without it on the labels alone and by Scale-Equivalent Distillation.
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = method_parser())]
@@ -134,7 +156,7 @@ pub struct TrainingArgs {
     /// be given along; a setting that would change the result is refused.
     #[arg(long, value_name = "RUN_DIR", conflicts_with_all = [
         "train_annotations", "train_images", "unlabeled", "val_annotations", "val_images", "labeled_percent", "fold",
-        "method", "preset", "backbone", "weights", "iterations", "batch_labeled", "batch_unlabeled", "image_size", "seed",
+        "unlabeled_weights", "unlabeled_without_annotations", "split", "method", "preset", "backbone", "weights", "iterations", "batch_labeled", "batch_unlabeled", "image_size", "seed",
         "run_dir", "config", "smoke",
     ])]
     pub resume: Option<PathBuf>,
@@ -193,6 +215,12 @@ pub enum Backbone {
 /// The names of the methods, listed by `--help`.
 pub fn method_parser() -> impl TypedValueParser<Value = Method> {
     PossibleValuesParser::new(Method::ALL.map(Method::name)).try_map(|name| name.parse::<Method>())
+}
+
+/// The names of what numbers in a list are.
+fn numbers_parser() -> impl TypedValueParser<Value = ListedNumbers> {
+    PossibleValuesParser::new(ListedNumbers::ALL.map(ListedNumbers::name))
+        .try_map(|name| name.parse::<ListedNumbers>())
 }
 
 /// The names of the data policies.

@@ -99,6 +99,7 @@ impl Args {
             unlabeled: self.unlabeled.iter().map(absolute).collect::<Result<_>>()?,
             val_annotations: maybe(&self.val_annotations)?,
             val_images: maybe(&self.val_images)?,
+            split: maybe(&self.split)?,
             weights: maybe(&self.weights)?,
             cache_dir: maybe(&self.cache_dir)?,
             // All of these are in config.toml.
