@@ -186,9 +186,9 @@ impl DetectorName {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Preset {
-    /// Data of the size of COCO on a large GPU: ResNet-50, 1024 px, 180,000 steps of 16 + 16 images by SGD, 2,000 of them burn-in.
+    /// Data of the size of COCO on a large GPU: ResNet-50, to be started from --weights, 1024 px, 180,000 steps of 16 + 16 images by SGD, 2,000 of them burn-in.
     Coco,
-    /// Data of the size of VOC on a large GPU: ResNet-50, 768 px, 72,000 steps of 16 + 16 images by SGD, 12,000 of them burn-in.
+    /// Data of the size of VOC on a large GPU: ResNet-50, to be started from --weights, 768 px, 72,000 steps of 16 + 16 images by SGD, 12,000 of them burn-in.
     Voc,
     /// Hundreds or thousands of images of your own: the tiny network, 256 px, 5,000 steps of 4 + 4 images by AdamW, half of them burn-in.
     Small,
