@@ -26,8 +26,9 @@ pub enum ListedNumbers {
     ImageIds,
     /// Positions, from 0, among all images sorted by id.
     Positions,
-    /// Positions, from 0, among the images sorted by id that have an object outside of crowd regions: what Detectron2 trains on, and so
-    /// what the lists of Unbiased Teacher (`COCO_supervision.txt`) count.
+    /// Positions, from 0, among the images sorted by id that have an object outside of crowd regions: what Detectron2 trains on,
+    /// and so what the numbers in `COCO_supervision.txt` of Unbiased Teacher count. (A later version of its code, `build.py` at
+    /// `ce62d2a`, takes them for image ids.)
     PositionsWithObjects,
 }
 
