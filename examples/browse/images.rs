@@ -9,7 +9,7 @@ use sed::train::data::{
 
 use crate::common::{
     args::Args,
-    data::{GENERATED_PERCENT, files, spread, unlabeled_images},
+    data::{self, GENERATED_PERCENT, files, spread, unlabeled_images},
 };
 
 /// Training images, some of each part.
@@ -42,8 +42,7 @@ impl Images {
             Some(path) => SplitManifest::load(path, &index)?,
             None => {
                 let percent = if args.user_data()?.is_some() { 100.0 } else { GENERATED_PERCENT };
-                let percent = args.labeled_percent.unwrap_or(percent);
-                SplitManifest::draw(&index, percent, args.fold.unwrap_or(args.seed))?
+                data::split(&index, args, percent)?
             }
         };
         let mut unknown = Vec::new();

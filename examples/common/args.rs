@@ -8,7 +8,7 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser},
 };
 use sed::train::{
-    data::{PolicyMode, SkipBound},
+    data::{ListedNumbers, PolicyMode, SkipBound},
     train::Method,
 };
 use serde::{Deserialize, Serialize};
@@ -30,6 +30,11 @@ pub struct Args {
     /// May be given several times.
     #[arg(long, value_name = "DIR_OR_JSON")]
     pub unlabeled: Vec<PathBuf>,
+    /// How often to draw from each --unlabeled, as whole numbers separated by commas, in their order; where some training images count as
+    /// unlabeled, their number comes first. Without it all images are drawn equally often.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
+    #[serde(default)]
+    pub unlabeled_weights: Vec<u32>,
     /// Annotations of the validation images, as those of training.
     #[arg(long, value_name = "FILE_OR_DIR", requires = "train_annotations")]
     pub val_annotations: Option<PathBuf>,
@@ -52,13 +57,34 @@ pub struct Args {
     /// seeds differ in their labels too.
     #[arg(long, value_name = "K")]
     pub fold: Option<u64>,
+    /// Training images without any annotation count as unlabeled, not as images without objects; --labeled-percent is then of the others.
+    #[arg(long, requires = "train_annotations")]
+    #[serde(default)]
+    pub unlabeled_without_annotations: bool,
+    /// Which training images are labeled, from a file: a run's split.json, a COCO JSON of them (as 1@10.json), lists by percent and fold
+    /// (as COCO_supervision.txt), or one image id or file name a line.
+    #[arg(long, value_name = "FILE", requires = "train_annotations", conflicts_with_all = [
+        "labeled_percent", "fold", "unlabeled_without_annotations",
+    ])]
+    pub split: Option<PathBuf>,
+    /// Which list of --split, where it has several.
+    #[arg(long, value_name = "PERCENT/FOLD", requires = "split")]
+    pub split_key: Option<String>,
+    /// What the numbers in --split are: image ids, positions from 0 among the images sorted by id, or among those of them with objects
+    /// (as Unbiased Teacher counts). By default ids; lists by percent and fold need it said.
+    #[arg(long, value_name = "MEANING", value_parser = numbers_parser(), requires = "split")]
+    pub split_numbers: Option<ListedNumbers>,
 
     /// Train by these methods, separated by commas; without it on the labels alone and by Scale-Equivalent Distillation.
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = method_parser())]
     pub method: Vec<Method>,
-    /// The network under the detector.
-    #[arg(long, value_enum, default_value_t = Backbone::Tiny)]
-    pub backbone: Backbone,
+    /// Settings to start from, which --config, --set and the arguments below change. Without it: those of the generated scenes, or
+    /// of `small` for your own data, and with a larger backbone the published schedule with 4 + 4 images of 512 px.
+    #[arg(long, value_enum, value_name = "NAME", conflicts_with = "smoke")]
+    pub preset: Option<Preset>,
+    /// The network under the detector; by default the one of the preset, and tiny without one.
+    #[arg(long, value_enum)]
+    pub backbone: Option<Backbone>,
     /// Weights to start from: a torchvision state dict of the backbone or the whole detector
     /// (.pth or .safetensors).
     #[arg(long, value_name = "FILE")]
@@ -123,11 +149,14 @@ pub struct TrainingArgs {
     /// Check everything, take a few steps, say how long the training would take and what memory, and stop; nothing is written.
     #[arg(long, conflicts_with = "resume")]
     pub dry_run: bool,
+    /// Print all settings as they would be used, as TOML that --config reads, and stop. The number of classes is that of the data.
+    #[arg(long, conflicts_with_all = ["resume", "dry_run"])]
+    pub dump_config: bool,
     /// Go on with the run in this folder, as if it had never been stopped. Only --device, --checkpoint-every, --cache-dir and --set may
     /// be given along; a setting that would change the result is refused.
     #[arg(long, value_name = "RUN_DIR", conflicts_with_all = [
         "train_annotations", "train_images", "unlabeled", "val_annotations", "val_images", "labeled_percent", "fold",
-        "method", "backbone", "weights", "iterations", "batch_labeled", "batch_unlabeled", "image_size", "seed",
+        "unlabeled_weights", "unlabeled_without_annotations", "split", "method", "preset", "backbone", "weights", "iterations", "batch_labeled", "batch_unlabeled", "image_size", "seed",
         "run_dir", "config", "smoke",
     ])]
     pub resume: Option<PathBuf>,
@@ -153,6 +182,20 @@ impl DetectorName {
     }
 }
 
+/// `--preset`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Preset {
+    /// Data of the size of COCO on a large GPU: ResNet-50, to be started from --weights, 1024 px, 180,000 steps of 16 + 16 images by SGD, 2,000 of them burn-in.
+    Coco,
+    /// Data of the size of VOC on a large GPU: ResNet-50, to be started from --weights, 768 px, 72,000 steps of 16 + 16 images by SGD, 12,000 of them burn-in.
+    Voc,
+    /// Hundreds or thousands of images of your own: the tiny network, 256 px, 5,000 steps of 4 + 4 images by AdamW, half of them burn-in.
+    Small,
+    /// A first look without a GPU: the tiny network, 128 px, 2,000 steps of 4 + 4 images by AdamW, half of them burn-in.
+    Cpu,
+}
+
 /// `--backbone`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -172,6 +215,12 @@ pub enum Backbone {
 /// The names of the methods, listed by `--help`.
 pub fn method_parser() -> impl TypedValueParser<Value = Method> {
     PossibleValuesParser::new(Method::ALL.map(Method::name)).try_map(|name| name.parse::<Method>())
+}
+
+/// The names of what numbers in a list are.
+fn numbers_parser() -> impl TypedValueParser<Value = ListedNumbers> {
+    PossibleValuesParser::new(ListedNumbers::ALL.map(ListedNumbers::name))
+        .try_map(|name| name.parse::<ListedNumbers>())
 }
 
 /// The names of the data policies.
@@ -194,6 +243,14 @@ pub struct UserData {
 }
 
 impl Args {
+    /// The network of `--backbone`, or the preset's.
+    pub fn backbone(&self) -> Backbone {
+        self.backbone.unwrap_or(match self.preset {
+            Some(Preset::Coco | Preset::Voc) => Backbone::Resnet50,
+            Some(Preset::Small | Preset::Cpu) | None => Backbone::Tiny,
+        })
+    }
+
     /// The methods of `--method`, each once, or these.
     pub fn methods(&self, default: &[Method]) -> Vec<Method> {
         let named = if self.method.is_empty() { default } else { &self.method };

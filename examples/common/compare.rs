@@ -11,8 +11,8 @@ use super::{
     report::Comparison,
     run_dir,
     run_file::{RunFile, Task},
-    session::Session,
-    settings::Settings,
+    session::{Session, checked_settings},
+    settings::{Settings, dump},
     signals,
 };
 
@@ -27,6 +27,10 @@ pub fn compare<M: Model>(
     preset: &Settings<M>,
     task: Task,
 ) -> Result<()> {
+    if task == Task::DumpConfig {
+        print!("{}", dump(&checked_settings(args, preset)?)?);
+        return Ok(());
+    }
     let stop = signals::stop()?;
     let session = Session::open(args, preset)?;
     let dataset = &session.dataset;
@@ -66,7 +70,7 @@ pub fn compare<M: Model>(
         });
     }
     // One small network leaves a core idle; large ones would have to share the memory.
-    for run in in_order(runs, args.backbone == Backbone::Tiny) {
+    for run in in_order(runs, args.backbone() == Backbone::Tiny) {
         let (method, path, outcome, snapshots) = run?;
         comparison.inspect(method, &path, &outcome, &session, snapshots.take()?)?;
         comparison.add(method, &outcome)?;

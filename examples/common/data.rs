@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use sed::train::{
     data::{
         AugmentConfig, Category, CocoIndex, DataPolicy, DataReport, EvalLoader, EvalLoaderConfig, LabeledSet,
-        LoaderConfig, SplitManifest, TrainLoader, UnlabeledSet,
+        LoaderConfig, SourceShare, SplitManifest, TrainLoader, UnlabeledSet,
         scenes::{self, SceneConfig},
         validation_leaks,
     },
@@ -39,6 +39,8 @@ pub struct Dataset {
     pub hidden: Option<(LabeledSet, GroundTruth)>,
     labeled: LabeledSet,
     unlabeled: UnlabeledSet,
+    /// Empty unless some unlabeled images are drawn more often than others.
+    sources: Vec<SourceShare>,
     truth: Arc<GroundTruth>,
     manifest: SplitManifest,
     source: String,
@@ -61,8 +63,7 @@ impl Dataset {
         let index = CocoIndex::open(&files.train_annotations, None, policy)?
             .with_usable_files(&files.train_images, policy)?;
         print_report(&files.train_annotations, index.report());
-        let percent = args.labeled_percent.unwrap_or(percent);
-        let manifest = SplitManifest::draw(&index, percent, args.fold.unwrap_or(args.seed))?;
+        let manifest = split(&index, args, percent)?;
         // Only the labels of the labeled part are read; the others are never in memory.
         let labels = index.labels(&manifest.labeled, policy)?;
         print_report(&files.train_annotations, labels.report());
@@ -79,6 +80,7 @@ impl Dataset {
         for path in &args.unlabeled {
             unlabeled.push(unlabeled_images(path, policy)?);
         }
+        let sources = source_shares(&unlabeled, &args.unlabeled_weights)?;
 
         let val = CocoIndex::open(&files.val_annotations, Some(index.categories()), policy)?
             .with_usable_files(&files.val_images, policy)?;
@@ -98,6 +100,7 @@ impl Dataset {
             hidden,
             labeled,
             unlabeled: UnlabeledSet::concat(unlabeled),
+            sources,
             truth: Arc::new(GroundTruth::from_coco(&val, &val_labels)),
             manifest,
             source,
@@ -111,7 +114,13 @@ impl Dataset {
             ("unlabeled", self.unlabeled.fingerprint()),
             ("validation", self.valid.fingerprint()),
         ];
-        sums.map(|(part, sum)| (part.to_owned(), Value::String(sum))).into_iter().collect()
+        let mut sums: Table =
+            sums.map(|(part, sum)| (part.to_owned(), Value::String(sum))).into_iter().collect();
+        if !self.sources.is_empty() {
+            let weights = self.sources.iter().map(|source| source.weight.to_string()).collect::<Vec<_>>();
+            sums.insert("unlabeled_weights".to_owned(), Value::String(weights.join(",")));
+        }
+        sums
     }
 
     /// Training images that are also in the validation set.
@@ -179,6 +188,7 @@ impl Dataset {
             seed,
             labeled_batch: train.batch_labeled,
             unlabeled_batch,
+            unlabeled_sources: self.sources.clone(),
             iterations_per_epoch: train.evaluate_every,
             workers: loader.threads,
             prefetch: loader.prefetch,
@@ -226,6 +236,35 @@ pub fn files(args: &Args, scenes: Option<&SceneConfig>) -> Result<UserData> {
 
 fn scenes_folder(args: &Args, config: &SceneConfig) -> PathBuf {
     cache_dir(args).join(format!("scenes-{}", config.fingerprint()))
+}
+
+/// Which of the training images are labeled: those of `--split`, or as many percent as asked for.
+pub fn split(index: &CocoIndex, args: &Args, percent: f64) -> Result<SplitManifest> {
+    if let Some(file) = &args.split {
+        return Ok(SplitManifest::import(file, args.split_key.as_deref(), args.split_numbers, index)?);
+    }
+    let (percent, fold) = (args.labeled_percent.unwrap_or(percent), args.fold.unwrap_or(args.seed));
+    Ok(match args.unlabeled_without_annotations {
+        true => SplitManifest::draw_annotated(index, percent, fold)?,
+        false => SplitManifest::draw(index, percent, fold)?,
+    })
+}
+
+/// The sources of unlabeled images with a weight each: the training images first, if some are unlabeled.
+fn source_shares(sources: &[UnlabeledSet], weights: &[u32]) -> Result<Vec<SourceShare>> {
+    let sizes: Vec<usize> = match sources {
+        [train, others @ ..] if train.is_empty() => others.iter().map(UnlabeledSet::len).collect(),
+        all => all.iter().map(UnlabeledSet::len).collect(),
+    };
+    if !weights.is_empty() && weights.len() != sizes.len() {
+        bail!(
+            "--unlabeled-weights: {} numbers, but unlabeled images come from {} sources (of {} images)",
+            weights.len(),
+            sizes.len(),
+            sizes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        );
+    }
+    Ok(sizes.into_iter().zip(weights).map(|(images, &weight)| SourceShare { images, weight }).collect())
 }
 
 /// At most `count` entries at equal distances, the first among them.

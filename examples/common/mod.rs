@@ -11,6 +11,7 @@ pub mod preset;
 pub mod report;
 pub mod run_file;
 pub mod session;
+pub mod setting_keys;
 pub mod settings;
 pub mod signals;
 pub mod trained;

@@ -56,7 +56,7 @@ pub fn retinanet(backbone: Backbone) -> RetinaNetConfig {
 
 /// The settings that the arguments ask for, for a RetinaNet.
 pub fn retinanet_settings(args: &Args) -> Result<Settings<RetinaNetConfig>> {
-    preset::settings(args, retinanet(args.backbone), ScenesPreset { iterations: 5000, burn_in: 1000 })
+    preset::settings(args, retinanet(args.backbone()), ScenesPreset { iterations: 5000, burn_in: 1000 })
 }
 
 /// A Faster R-CNN of as yet unknown classes.
@@ -74,7 +74,7 @@ pub fn faster_rcnn(backbone: Backbone) -> FasterRcnnConfig {
 /// The settings that the arguments ask for, for a Faster R-CNN.
 pub fn faster_rcnn_settings(args: &Args) -> Result<Settings<FasterRcnnConfig>> {
     // Two stages learn the scenes sooner than one, see docs/results.md.
-    preset::settings(args, faster_rcnn(args.backbone), ScenesPreset { iterations: 3000, burn_in: 600 })
+    preset::settings(args, faster_rcnn(args.backbone()), ScenesPreset { iterations: 3000, burn_in: 600 })
 }
 
 impl Model for RetinaNetConfig {

@@ -11,7 +11,7 @@ use sed::{
 };
 
 use super::{
-    args::{Args, Backbone},
+    args::{Args, Backbone, Preset},
     settings::{LoaderSettings, Settings},
 };
 
@@ -39,18 +39,23 @@ pub fn settings<M>(args: &Args, model: M, scenes: ScenesPreset) -> Result<Settin
         scenes: (!user).then(SceneConfig::default),
     };
     if !user {
-        // The hue of an object hints at its class there: the augmentation must not hide it.
-        settings.augment.strong.hue = 0.04;
-        settings.augment.strong.grey_probability = 0.05;
         settings.train = settings.train.with_iterations(scenes.iterations);
         settings.train.burn_in = scenes.burn_in;
         // Not for photos: there it was tried with larger weights alone, and lost, see docs/results.md.
         settings.train.objective.temperature = 0.5;
     }
-    if args.backbone != Backbone::Tiny {
+    if args.backbone() != Backbone::Tiny {
         // Deeper networks start from ImageNet weights and train at the published schedule.
         settings.train = TrainConfig { batch_labeled: 4, batch_unlabeled: 4, ..TrainConfig::default() };
         settings.augment = AugmentConfig { image_size: 512, ..AugmentConfig::default() };
+    }
+    if let Some(preset) = args.preset {
+        (settings.train, settings.augment) = named(preset);
+    }
+    if !user && args.backbone() == Backbone::Tiny {
+        // The hue of an object hints at its class there: the augmentation must not hide it.
+        settings.augment.strong.hue = 0.04;
+        settings.augment.strong.grey_probability = 0.05;
     }
     if args.smoke {
         settings.train = settings.train.with_iterations(8);
@@ -66,6 +71,27 @@ pub fn settings<M>(args: &Args, model: M, scenes: ScenesPreset) -> Result<Settin
     settings.data.max_skipped = args.max_skipped.unwrap_or(settings.data.max_skipped);
     settings.augment.image_size = args.image_size.unwrap_or(settings.augment.image_size);
     Ok(settings)
+}
+
+/// Schedule and views of a named preset.
+fn named(preset: Preset) -> (TrainConfig, AugmentConfig) {
+    // Square views of this side; at a scale of 1 an image of 4:3 has a short side of three quarters of it.
+    let published = |image_size| AugmentConfig { image_size, ..AugmentConfig::default() };
+    let small = |image_size| AugmentConfig { strong: StrongConfig::small_images(), ..published(image_size) };
+    match preset {
+        // Unbiased Teacher and Dense Teacher take short sides from 640 to 800, here 576 to 960.
+        Preset::Coco => (TrainConfig::default(), published(1024)),
+        // The 72,000 steps of Consistent-Teacher on VOC; burn-in and decay in proportion as Unbiased Teacher's.
+        Preset::Voc => {
+            let teacher = TeacherConfig { decay: 0.999, ..TrainConfig::default().teacher };
+            let (iterations, evaluate_every, burn_in) = (72_000, 4_000, 12_000);
+            let train =
+                TrainConfig { iterations, evaluate_every, burn_in, teacher, ..TrainConfig::default() };
+            (train, published(768))
+        }
+        Preset::Small => (small_schedule(), small(256)),
+        Preset::Cpu => (small_schedule().with_iterations(2000), small(128)),
+    }
 }
 
 /// The residual network of `--backbone`; `None` for that of the tiny preset.

@@ -52,15 +52,22 @@ pub enum Task {
     Resume,
     /// Say what a training would take.
     DryRun,
+    /// Say with which settings it would run.
+    DumpConfig,
 }
 
 impl TrainingArgs {
     /// The arguments, with `--resume` those that the run of this detector began with, changed by the few that may be given along;
     /// and what is to be done with them.
     pub fn arguments(self, detector: DetectorName) -> Result<(Args, Task)> {
-        let Self { args: given, resume, dry_run } = self;
+        let Self { args: given, resume, dry_run, dump_config } = self;
         let Some(folder) = resume else {
-            return Ok((given, if dry_run { Task::DryRun } else { Task::Start }));
+            let task = match (dry_run, dump_config) {
+                (_, true) => Task::DumpConfig,
+                (true, _) => Task::DryRun,
+                _ => Task::Start,
+            };
+            return Ok((given, task));
         };
         let file = RunFile::read(&folder)?;
         if file.detector != detector {
@@ -92,6 +99,7 @@ impl Args {
             unlabeled: self.unlabeled.iter().map(absolute).collect::<Result<_>>()?,
             val_annotations: maybe(&self.val_annotations)?,
             val_images: maybe(&self.val_images)?,
+            split: maybe(&self.split)?,
             weights: maybe(&self.weights)?,
             cache_dir: maybe(&self.cache_dir)?,
             // All of these are in config.toml.

@@ -46,14 +46,20 @@ pub struct Run<M: Model> {
     snapshots: Snapshots,
 }
 
+/// The settings of the arguments over those of a preset, each option within its range.
+pub fn checked_settings<M: Model>(args: &Args, preset: &Settings<M>) -> Result<Settings<M>> {
+    let settings = override_settings(preset, args.config.as_deref(), &args.set)?;
+    settings.model.validate()?;
+    settings.train.validate()?;
+    settings.augment.validate()?;
+    Ok(settings)
+}
+
 impl<M: Model> Session<M> {
     /// Reads everything that the arguments name, and refuses what does not fit, before anything is written.
     pub fn open(args: &Args, preset: &Settings<M>) -> Result<Self> {
         let device = parse_device(&args.device)?;
-        let mut settings = override_settings(preset, args.config.as_deref(), &args.set)?;
-        settings.model.validate()?;
-        settings.train.validate()?;
-        settings.augment.validate()?;
+        let mut settings = checked_settings(args, preset)?;
         let scenes: Option<&SceneConfig> = settings.scenes.as_ref();
         let dataset = Dataset::open(args, scenes, settings.data)?;
         settings.model.set_classes(dataset.num_classes());

@@ -1,8 +1,8 @@
 //! All settings of a run: presets, a TOML file, and `--set key=value` on top of them.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use sed::train::{
     data::{AugmentConfig, DataPolicy, scenes::SceneConfig},
     train::TrainConfig,
@@ -10,37 +10,98 @@ use sed::train::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use toml::{Table, Value};
 
+use super::setting_keys::{self, KeyError, ValueError, known_keys, suggestion, table_keys};
+
 /// The value of `base` after the TOML `file`, if any, and then each `key=value` was laid over it.
 ///
-/// A key is a path of table names, as `train.teacher.decay`. A key that does not exist is an
-/// error, so that a typing mistake never goes unnoticed.
+/// A key is a path of table names, as `train.teacher.decay`. A key that does not exist, or a value of another type, is an
+/// error that names the key and where it was given, so that a typing mistake never goes unnoticed.
 pub fn override_settings<T: Serialize + DeserializeOwned>(
     base: &T,
     file: Option<&Path>,
     sets: &[String],
 ) -> Result<T> {
-    let mut table = Table::try_from(base).context("the preset as TOML")?;
+    let base = Table::try_from(base).context("the preset as TOML")?;
+    let mut table = base.clone();
+    let mut layers = Vec::new();
     if let Some(path) = file {
         let text = fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
         let over: Table = text.parse().with_context(|| format!("{}", path.display()))?;
-        merge(&mut table, over);
+        layers.push((path.display().to_string(), over));
     }
     for set in sets {
         let (key, value) = set.split_once('=').ok_or_else(|| anyhow!("--set {set}: want KEY=VALUE"))?;
-        assign(&mut table, key.trim(), parse_value(value.trim())).with_context(|| format!("--set {set}"))?;
+        layers.push((format!("--set {set}"), nested(key, parse_value(value.trim()))));
     }
-    let text = toml::to_string(&table)?;
-    toml::from_str(&text).map_err(|error| anyhow!("settings: {}", error.message()))
+    for (_, over) in &layers {
+        merge(&mut table, over);
+    }
+    setting_keys::read(&table).map_err(|error| anyhow!(describe(&error, &layers, || known_keys::<T>(&base))))
+}
+
+/// One line on a key that cannot be read: the layer that it comes from, the key, and what may have been meant.
+fn describe(
+    KeyError { key, error }: &KeyError,
+    layers: &[(String, Table)],
+    known: impl Fn() -> BTreeSet<String>,
+) -> String {
+    let found = layers.iter().rev().find_map(|(name, over)| Some((name.as_str(), written(over, key)?)));
+    let (source, written) = found.unwrap_or(("settings", key.clone()));
+    match error {
+        ValueError::UnknownKey { known: beside, .. } => {
+            let hint = match suggestion(&written, &known()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("there are {}", beside.join(", ")),
+            };
+            format!("{source}: unknown setting `{written}`; {hint}")
+        }
+        error => format!("{source}: `{key}`: {error}"),
+    }
+}
+
+/// The key as `table` has it: `key`, or the first one below it, since of `techer.decay` the first name is already unknown.
+fn written(table: &Table, key: &str) -> Option<String> {
+    let mut at = table;
+    for (end, name) in key.split('.').enumerate().map(|(i, name)| (i + 1, name)) {
+        let name = name.split('[').next().unwrap_or(name);
+        match at.get(name)? {
+            Value::Table(inner) => at = inner,
+            _ if end == key.split('.').count() => return Some(key.to_string()),
+            _ => return None,
+        }
+    }
+    let mut key = key.to_string();
+    while let Some((name, value)) = at.iter().next() {
+        key = format!("{key}.{name}");
+        let Value::Table(inner) = value else { break };
+        at = inner;
+    }
+    Some(key)
+}
+
+/// The settings as TOML that [`override_settings`] reads, with a word on the options that have no value.
+pub fn dump<T: Serialize + DeserializeOwned>(settings: &T) -> Result<String> {
+    let table = Table::try_from(settings).context("the settings as TOML")?;
+    let present = table_keys(&table);
+    let all = known_keys::<T>(&table);
+    // Fields of the entries of lists have no key of their own.
+    let absent: Vec<&str> =
+        all.difference(&present).filter(|key| !key.contains('[')).map(String::as_str).collect();
+    let note = match absent.is_empty() {
+        true => String::new(),
+        false => format!("# Options without a value: {}\n", absent.join(", ")),
+    };
+    Ok(format!("{note}{}", toml::to_string_pretty(settings)?))
 }
 
 /// Lays `over` on `base`, table by table. A table with a `kind` is one of several alternatives, so
 /// another kind replaces it whole.
-fn merge(base: &mut Table, over: Table) {
+fn merge(base: &mut Table, over: &Table) {
     for (key, value) in over {
-        match (base.get_mut(&key), value) {
-            (Some(Value::Table(old)), Value::Table(new)) if !changes_kind(old, &new) => merge(old, new),
+        match (base.get_mut(key), value) {
+            (Some(Value::Table(old)), Value::Table(new)) if !changes_kind(old, new) => merge(old, new),
             (_, value) => {
-                base.insert(key, value);
+                base.insert(key.clone(), value.clone());
             }
         }
     }
@@ -50,24 +111,14 @@ fn changes_kind(old: &Table, new: &Table) -> bool {
     matches!((old.get("kind"), new.get("kind")), (Some(a), Some(b)) if a != b)
 }
 
-fn assign(table: &mut Table, key: &str, value: Value) -> Result<()> {
+/// A table with one value, at the end of a path of names.
+fn nested(key: &str, value: Value) -> Table {
     match key.split_once('.') {
-        Some((head, rest)) => match table.get_mut(head) {
-            Some(Value::Table(inner)) => assign(inner, rest, value),
-            Some(_) => bail!("{head} is a value, not a table"),
-            None => bail!("unknown setting {head}; there are {}", names(table)),
-        },
-        None => {
-            // An absent optional value has no entry to check against: the typed parse refuses
-            // keys that do not exist.
-            table.insert(key.to_string(), value);
-            Ok(())
+        Some((head, rest)) => {
+            Table::from_iter([(head.trim().to_string(), Value::Table(nested(rest, value)))])
         }
+        None => Table::from_iter([(key.trim().to_string(), value)]),
     }
-}
-
-fn names(table: &Table) -> String {
-    table.keys().cloned().collect::<Vec<_>>().join(", ")
 }
 
 /// A TOML value, or the text itself where it is none: `--set method=sed` needs no quotes.

@@ -29,7 +29,7 @@ use common::{
 use options::Options;
 use plan::{RunId, carry_out, equal_time_name};
 use result::RunResult;
-use sed::train::{report::write_atomic, train::Method};
+use sed::train::{data::ListedNumbers, report::write_atomic, train::Method};
 use serde::Serialize;
 use variants::{Variant, variants};
 
@@ -109,7 +109,7 @@ fn compare<M: Model>(
     keep_recipe(folder, &recipe)?;
     println!("run folder: {}", folder.display());
 
-    let jobs = options.jobs.unwrap_or(if options.args.backbone == Backbone::Tiny { 2 } else { 1 });
+    let jobs = options.jobs.unwrap_or(if options.args.backbone() == Backbone::Tiny { 2 } else { 1 });
     let repetitions = options.repetitions();
     let run = |&(fold, seed): &(u64, u64), variant: &Variant| RunId {
         variant: variant.name.clone(),
@@ -162,6 +162,9 @@ fn recipe_of<M: Serialize>(options: &Options, settings: &Settings<M>) -> Result<
         val_annotations: String,
         unlabeled: Vec<String>,
         labeled_percent: Option<f64>,
+        unlabeled_weights: Option<&'a [u32]>,
+        unlabeled_without_annotations: Option<bool>,
+        split: Option<String>,
         weights: String,
         settings: &'a Settings<M>,
     }
@@ -175,6 +178,14 @@ fn recipe_of<M: Serialize>(options: &Options, settings: &Settings<M>) -> Result<
         val_annotations: shown(&args.val_annotations),
         unlabeled: args.unlabeled.iter().map(|path| path.display().to_string()).collect(),
         labeled_percent: args.labeled_percent,
+        // Absent where they are not used, so that a comparison of before they existed goes on.
+        unlabeled_weights: (!args.unlabeled_weights.is_empty()).then_some(&args.unlabeled_weights),
+        unlabeled_without_annotations: args.unlabeled_without_annotations.then_some(true),
+        split: args.split.as_ref().map(|file| {
+            let key = args.split_key.as_deref().unwrap_or_default();
+            let numbers = args.split_numbers.map_or("", ListedNumbers::name);
+            format!("{} {key} {numbers}", file.display())
+        }),
         weights: shown(&args.weights),
         settings,
     };

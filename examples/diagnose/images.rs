@@ -1,13 +1,13 @@
 //! The images to measure on, with their true objects.
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Result, ensure};
 use sed::train::{
     data::{CocoIndex, LabeledSet, SplitManifest},
     eval::GroundTruth,
 };
 
 use crate::{
-    common::data::files,
+    common::data::{self, files},
     options::{Options, Part},
     subject::Subject,
 };
@@ -44,10 +44,14 @@ impl Images {
             (Part::Unlabeled, Some(split)) => SplitManifest::load(split, &index)?.unlabeled,
             (Part::Unlabeled, None) => {
                 let args = &options.args;
-                let percent = args.labeled_percent.ok_or_else(|| {
-                    anyhow!("--images unlabeled: give --run, or --labeled-percent as in the training")
-                })?;
-                SplitManifest::draw(&index, percent, args.fold.unwrap_or(args.seed))?.unlabeled
+                let said = args.labeled_percent.is_some()
+                    || args.split.is_some()
+                    || args.unlabeled_without_annotations;
+                ensure!(
+                    said,
+                    "--images unlabeled: give --run, or --labeled-percent or --split as in the training"
+                );
+                data::split(&index, args, 100.0)?.unlabeled
             }
         };
         ensure!(!ids.is_empty(), "--images unlabeled: all training images are labeled");

@@ -57,13 +57,13 @@ fn run(options: Options) -> Result<()> {
     ensure!((0.0..=1.0).contains(&threshold), "--threshold {threshold}: a score lies between 0 and 1");
     match options.detector {
         DetectorName::Retinanet => {
-            let model = models::retinanet(options.args.backbone);
+            let model = models::retinanet(options.args.backbone());
             let scenes = ScenesPreset { iterations: 1200, burn_in: 400 };
             let preset = preset::settings(&options.args, model, scenes)?;
             diagnose(options, &preset)
         }
         DetectorName::FasterRcnn => {
-            let model = models::faster_rcnn(options.args.backbone);
+            let model = models::faster_rcnn(options.args.backbone());
             let scenes = ScenesPreset { iterations: 900, burn_in: 600 };
             let preset = preset::settings(&options.args, model, scenes)?;
             diagnose(options, &preset)

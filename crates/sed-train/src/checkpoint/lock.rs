@@ -9,6 +9,17 @@ use super::CheckpointError;
 ///
 /// It is a lock of the system on the file `run.lock`: it ends with the process, however that ends, and a file that is left
 /// means nothing.
+///
+/// ```
+/// use sed_train::checkpoint::{CheckpointError, RunLock};
+///
+/// # let run = tempfile::tempdir()?;
+/// let lock = RunLock::acquire(run.path())?;
+/// assert!(matches!(RunLock::acquire(run.path()), Err(CheckpointError::Locked { .. })));
+/// drop(lock);
+/// RunLock::acquire(run.path())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct RunLock {
     _file: File,

@@ -63,6 +63,20 @@ pub struct UnlabeledImage {
 }
 
 /// Images without labels. It has no place for any: neither boxes nor categories.
+///
+/// ```
+/// use sed_train::data::UnlabeledSet;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # std::fs::create_dir(dir.path().join("b"))?;
+/// # for name in ["c.png", "b/a.jpg", "notes.txt"] {
+/// #     std::fs::write(dir.path().join(name), [])?;
+/// # }
+/// let set = UnlabeledSet::open(dir.path())?; // a folder with c.png, b/a.jpg and notes.txt
+/// let keys: Vec<&str> = set.images.iter().map(|image| image.key.as_str()).collect();
+/// assert_eq!(keys, ["b/a.jpg", "c.png"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UnlabeledSet {
     /// The images.

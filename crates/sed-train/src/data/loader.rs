@@ -16,9 +16,10 @@ use super::image_cache::{Decoder, ImageCache};
 use super::invalid_config::require;
 use super::ordered::{OrderedWorkers, panic_message};
 use super::shuffled_order::ShuffledOrder;
+use super::unlabeled_order::UnlabeledOrder;
 use super::{
     AugmentConfig, DataError, HostImages, HostRng, HostViews, InvalidConfig, LabeledSet, LabeledView,
-    Purpose, UnlabeledSet, UnlabeledViews,
+    Purpose, SourceShare, UnlabeledSet, UnlabeledViews,
 };
 
 /// Sizes of the batches, and how they are prepared.
@@ -31,6 +32,9 @@ pub struct LoaderConfig {
     pub labeled_batch: usize,
     /// Unlabeled images in a batch, `n_u`; 0 for supervised training.
     pub unlabeled_batch: usize,
+    /// The sources that the unlabeled images come from, one after another in the order of the set, if some are to be drawn from more
+    /// often than others; empty to draw all images equally often.
+    pub unlabeled_sources: Vec<SourceShare>,
     /// Batches in one pass of the training engine's loop.
     pub iterations_per_epoch: usize,
     /// Threads that prepare batches; 0 prepares each when it is asked for.
@@ -47,6 +51,7 @@ impl Default for LoaderConfig {
             seed: 0,
             labeled_batch: 8,
             unlabeled_batch: 8,
+            unlabeled_sources: Vec::new(),
             iterations_per_epoch: 100,
             workers: 1,
             prefetch: 4,
@@ -162,7 +167,8 @@ pub trait TrainSource: DataLoader<TrainBatch> {
 /// The content of a batch depends on the sets, the configurations and the iteration alone: neither
 /// on the number of threads nor on the batches before it. Each set is visited in passes, every
 /// image once a pass, in a new random order each time; images are numbered through the iterations,
-/// so a pass may end within a batch.
+/// so a pass may end within a batch. Unlabeled images of several [sources](LoaderConfig::unlabeled_sources)
+/// are drawn in proportion to the sources' weights, and each source has passes of its own.
 ///
 /// As a [`DataLoader`] its items are batches. Each `iter()` yields those up to the end of the epoch, the next multiple of
 /// [`iterations_per_epoch`](LoaderConfig::iterations_per_epoch), from where the one before ended. An image that cannot be read arrives as an error at its iteration (a
@@ -185,7 +191,7 @@ struct Source {
     config: LoaderConfig,
     cache: ImageCache,
     labeled_order: ShuffledOrder,
-    unlabeled_order: ShuffledOrder,
+    unlabeled_order: UnlabeledOrder,
 }
 
 impl TrainLoader {
@@ -218,10 +224,13 @@ impl TrainLoader {
         if config.unlabeled_batch > 0 && unlabeled.is_empty() {
             return Err(LoaderError::EmptySet { set: "unlabeled" });
         }
+        if config.unlabeled_batch > 0 {
+            SourceShare::validate(&config.unlabeled_sources, unlabeled.len())?;
+        }
         let part = 0..config.iterations_per_epoch;
         let source = Source {
-            labeled_order: ShuffledOrder::new(config.seed, Purpose::LabeledOrder, labeled.len()),
-            unlabeled_order: ShuffledOrder::new(config.seed, Purpose::UnlabeledOrder, unlabeled.len()),
+            labeled_order: ShuffledOrder::new(config.seed, Purpose::LabeledOrder, 0, labeled.len()),
+            unlabeled_order: UnlabeledOrder::new(config.seed, &config.unlabeled_sources, unlabeled.len()),
             cache: ImageCache::new(decode, config.cache_bytes),
             labeled,
             unlabeled,

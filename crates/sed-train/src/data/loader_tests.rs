@@ -124,6 +124,36 @@ fn every_image_is_seen_once_a_pass() {
     assert!(keys.chunks(15).all(|same| same.iter().all(|key| *key == same[0])));
 }
 
+/// The unlabeled images 0 and 1 three times as often as the others.
+fn weighted() -> LoaderConfig {
+    let share = |images, weight| SourceShare { images, weight };
+    LoaderConfig { unlabeled_sources: vec![share(2, 3), share(5, 1)], ..config() }
+}
+
+#[test]
+fn sources_are_drawn_from_in_proportion_to_their_weights() {
+    // 36 draws: 27 of the first source, which are 13 passes and a half, and 9 of the second.
+    let batches = epoch(&loader(LoaderConfig { iterations_per_epoch: 12, ..weighted() }));
+    let keys: Vec<String> = batches.into_iter().flat_map(|batch| batch.unlabeled.unwrap().keys).collect();
+    let counts: Vec<usize> =
+        (0..7).map(|key: usize| keys.iter().filter(|k| **k == key.to_string()).count()).collect();
+    assert_eq!(counts[..2].iter().sum::<usize>(), 27);
+    assert!(counts[..2].iter().all(|count| [13, 14].contains(count)), "{counts:?}");
+    assert_eq!(counts[2..].iter().sum::<usize>(), 9);
+    assert!(counts[2..].iter().all(|count| [1, 2].contains(count)), "{counts:?}");
+}
+
+#[test]
+fn weighted_draws_depend_neither_on_threads_nor_on_where_a_run_went_on() {
+    let expected: Vec<_> = (0..12).map(|i| loader(weighted()).batch(i).unwrap()).collect();
+    for workers in [0, 1, 4] {
+        let resumed = loader(LoaderConfig { workers, ..weighted() });
+        resumed.resume_at(4, false);
+        assert_eq!(epoch(&resumed), expected[4..6]);
+        assert_eq!(epoch(&resumed), expected[6..12]);
+    }
+}
+
 #[test]
 fn batches_have_their_sizes_and_views_pair() {
     let batch = loader(config()).batch(0).unwrap();
@@ -154,6 +184,8 @@ fn empty_sets_and_bad_configurations_are_refused() {
     let bad = LoaderConfig { labeled_batch: 0, ..config() };
     let error = TrainLoader::new(labeled(1), unlabeled(1), augment(), bad).err().unwrap();
     assert_eq!(error.to_string(), "loader.labeled_batch = 0: must be positive");
+    let error = TrainLoader::new(labeled(1), unlabeled(3), augment(), weighted()).err().unwrap();
+    assert!(error.to_string().starts_with("loader.unlabeled_sources = 7: "), "{error}");
 }
 
 /// The error at the iteration that has the bad image, with good batches before and after.

@@ -21,6 +21,7 @@ mod policy;
 mod problem;
 mod records;
 pub mod split;
+mod split_list;
 pub mod voc;
 
 mod augment;
@@ -44,6 +45,7 @@ mod short_side;
 mod shuffled_order;
 mod strong;
 mod timed_loader;
+mod unlabeled_order;
 mod usable;
 mod views;
 
@@ -64,6 +66,8 @@ pub use loader::{LoaderConfig, LoaderError, TrainBatch, TrainLoader, TrainSource
 pub use random::{HostRng, Purpose};
 pub use short_side::ShortSideResize;
 pub use split::SplitManifest;
+pub use split_list::{ListedNumbers, SplitListError};
 pub use strong::{EraseConfig, StrongConfig};
 pub use timed_loader::{TimedLoader, WaitClock};
+pub use unlabeled_order::SourceShare;
 pub use views::{LabeledView, UnlabeledViews};

@@ -19,6 +19,8 @@ pub enum Purpose {
     TrainScene = 5,
     /// A generated validation scene.
     ValScene = 6,
+    /// From which source an unlabeled image comes.
+    UnlabeledSource = 7,
 }
 
 /// A stream of random numbers that is a pure function of seed, purpose and two indices.

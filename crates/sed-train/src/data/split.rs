@@ -18,12 +18,31 @@ use super::{CocoIndex, DataError, json};
 /// objects). The draw depends on the ids, the percentage and the fold alone, so it is the same on
 /// every machine and in every version that writes manifest version [`SplitManifest::VERSION`].
 /// Image ids are kept, not positions, and the checksum tells whether the file is still the same.
+///
+/// ```
+/// use sed_train::data::{CocoIndex, SplitManifest};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let file = dir.path().join("train.json");
+/// # let image = |id: u64| format!(r#"{{"id": {id}, "file_name": "{id}.png", "width": 4, "height": 4}}"#);
+/// # let images = (1..=50).map(image).collect::<Vec<_>>().join(",");
+/// # std::fs::write(&file, format!(
+/// #     r#"{{"images": [{images}], "categories": [{{"id": 1, "name": "screw"}}], "annotations": []}}"#
+/// # ))?;
+/// let index = CocoIndex::read(&file)?; // of 50 images
+/// let split = SplitManifest::draw(&index, 10.0, 1)?;
+/// assert_eq!((split.labeled.len(), split.unlabeled.len()), (5, 45));
+///
+/// split.save(dir.path().join("split.json"))?;
+/// assert_eq!(SplitManifest::load(dir.path().join("split.json"), &index)?, split);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SplitManifest {
     /// The version of the format and of the drawing procedure.
     pub version: u32,
-    /// The share of labeled images, in `(0, 100]`.
+    /// The share of labeled images, in `(0, 100]`; of the annotated ones where only those were drawn from.
     pub percent: f64,
     /// The number of the draw; each fold draws anew from all images.
     pub fold: u64,
@@ -49,6 +68,47 @@ impl SplitManifest {
             return Err(DataError::InvalidPercent { percent });
         }
         let (labeled, unlabeled) = draw_ids(index.image_ids(), percent, fold);
+        Self::new(index, percent, fold, labeled, unlabeled)
+    }
+
+    /// Draws `round(n · percent / 100)` of the `n` [annotated images](CocoIndex::annotated_images), at least one, as
+    /// labeled. Images without annotations are unlabeled, not background.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`SplitManifest::draw`], and a file without any annotation.
+    pub fn draw_annotated(index: &CocoIndex, percent: f64, fold: u64) -> Result<Self, DataError> {
+        if !(percent > 0. && percent <= 100.) {
+            return Err(DataError::InvalidPercent { percent });
+        }
+        let annotated = index.annotated_images()?;
+        if annotated.is_empty() {
+            let images = index.images().len();
+            return Err(DataError::NoBoxes { path: index.path().to_owned(), images });
+        }
+        let (labeled, _) = draw_ids(annotated, percent, fold);
+        Self::of_labeled(index, percent, fold, labeled)
+    }
+
+    /// These images, ascending, are labeled, and all others are not.
+    pub(super) fn of_labeled(
+        index: &CocoIndex,
+        percent: f64,
+        fold: u64,
+        labeled: Vec<u64>,
+    ) -> Result<Self, DataError> {
+        let mut unlabeled = index.image_ids();
+        unlabeled.retain(|id| labeled.binary_search(id).is_err());
+        Self::new(index, percent, fold, labeled, unlabeled)
+    }
+
+    fn new(
+        index: &CocoIndex,
+        percent: f64,
+        fold: u64,
+        labeled: Vec<u64>,
+        unlabeled: Vec<u64>,
+    ) -> Result<Self, DataError> {
         let annotations_sha256 = sha256(index)?;
         Ok(Self { version: Self::VERSION, percent, fold, annotations_sha256, labeled, unlabeled })
     }

@@ -175,3 +175,29 @@ fn a_changed_annotation_file_is_noticed() {
     let error = SplitManifest::load(&path, &index).unwrap_err();
     assert!(matches!(error, DataError::ManifestChecksum { .. }), "{error}");
 }
+
+#[test]
+fn images_without_annotations_may_be_unlabeled_by_themselves() {
+    let (dir, index) = listing(40);
+    let none = SplitManifest::draw_annotated(&index, 100., 1).unwrap_err();
+    assert!(matches!(none, DataError::NoBoxes { images: 40, .. }), "{none}");
+    // Every second image has a box; ids are multiples of three.
+    let mut value: Value = serde_json::from_str(&fs::read_to_string(index.path()).unwrap()).unwrap();
+    let annotation =
+        |id: u64| json!({"id": id, "image_id": id * 6, "category_id": 1, "bbox": [0, 0, 2, 2], "area": 4});
+    value["annotations"] = (0..20).map(annotation).collect();
+    fs::write(index.path(), value.to_string()).unwrap();
+
+    let all = SplitManifest::draw_annotated(&index, 100., 1).unwrap();
+    assert_eq!(all.labeled, (0..20).map(|at| at * 6).collect::<Vec<_>>());
+    assert_eq!(all.unlabeled, (0..20).map(|at| at * 6 + 3).collect::<Vec<_>>());
+    let half = SplitManifest::draw_annotated(&index, 50., 1).unwrap();
+    assert_eq!((half.labeled.len(), half.unlabeled.len()), (10, 30));
+    assert!(half.labeled.iter().all(|id| id % 6 == 0));
+    assert_ne!(half.labeled, SplitManifest::draw_annotated(&index, 50., 2).unwrap().labeled);
+    let path = dir.path().join("split.json");
+    half.save(&path).unwrap();
+    assert_eq!(SplitManifest::load(&path, &index).unwrap(), half);
+    // Taken as they are, images without annotations are background.
+    assert_eq!(SplitManifest::draw(&index, 100., 1).unwrap().unlabeled, Vec::<u64>::new());
+}

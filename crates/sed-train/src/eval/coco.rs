@@ -9,6 +9,25 @@ use crate::data;
 use super::{ClassSummary, CocoResult, CocoSummary, DetectionEvaluator, EvalError, GroundTruth};
 
 /// The COCO protocol for boxes, computed by the `hotcoco` crate.
+///
+/// ```
+/// use sed_train::data::Category;
+/// use sed_train::eval::{CocoEvaluator, CocoResult, DetectionEvaluator, GroundTruth, GroundTruthBox};
+///
+/// let object = |image_id| GroundTruthBox {
+///     image_id, label: 0, bbox: [10., 10., 40., 40.], area: 1600., iscrowd: false,
+/// };
+/// let truth = GroundTruth {
+///     image_ids: vec![1, 2],
+///     categories: vec![Category { id: 3, name: "screw".into() }],
+///     boxes: vec![object(1), object(2)],
+/// };
+/// // The object of image 1 is found; its box covers 32 of 40 columns, so that the IoU is 0.8. That of image 2 is not.
+/// let results = [CocoResult { image_id: 1, category_id: 3, bbox: [10., 10., 32., 40.], score: 0.9 }];
+/// let summary = CocoEvaluator.evaluate_results(&truth, &results)?;
+/// assert_eq!(summary.ar100, Some(0.5 * 7. / 10.)); // at the IoUs from 0.5 to 0.8, of ten up to 0.95
+/// # Ok::<(), sed_train::eval::EvalError>(())
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct CocoEvaluator;
 

@@ -31,6 +31,7 @@
 //! # }
 //! ```
 
+mod annotated;
 mod annotations;
 mod entry;
 mod index;

@@ -124,6 +124,33 @@ pub(super) fn read_labels(
     Ok((annotations, inspector.finish(index.path())?))
 }
 
+/// The images that have an object which `counts`, told whether it is difficult.
+pub(super) fn images_with(
+    index: &CocoIndex,
+    files: &HashMap<u64, PathBuf>,
+    counts: impl Fn(bool) -> bool,
+) -> Result<Vec<u64>, DataError> {
+    let mut inspector = Inspector::new(DataPolicy::STRICT);
+    let mut ids = Vec::new();
+    for id in index.image_ids() {
+        let Some(file) = files.get(&id) else {
+            return Err(DataError::ImageNotListed { path: index.path().to_owned(), id });
+        };
+        // What is wrong with an object is said when its labels are asked for.
+        let difficult = |object: &Element| {
+            let value = object.optional("difficult").ok().flatten();
+            value.is_some_and(|value| value.text().is_ok_and(|text| text == "1"))
+        };
+        let found = with_root(file, id, &mut inspector, |root| {
+            Ok(root.children("object").iter().any(|object| counts(difficult(object))))
+        });
+        if taken(found)? == Some(true) {
+            ids.push(id);
+        }
+    }
+    Ok(ids)
+}
+
 /// `read` on the root element of a file.
 fn with_root<T>(
     file: &Path,
