@@ -89,6 +89,7 @@ impl<'a> Comparison<'a> {
             self.curves.push(Series { name, points: points.collect() });
         }
         if let Some(log) = &outcome.log {
+            let log = log.read()?;
             // The AP has a chart of its own.
             let empty =
                 |(method, _): &(Method, Option<f64>)| Series { name: method.to_string(), points: Vec::new() };

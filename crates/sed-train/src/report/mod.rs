@@ -29,7 +29,7 @@ pub use palette::class_color;
 pub use picture::{PictureConfig, draw_detections};
 pub use pseudo_label_watch::{PseudoLabelWatch, WatchConfig, WatchError};
 pub use run_folder::{RunFolder, write_atomic};
-pub use scalar_log::{ScalarLog, ScalarRow};
+pub use scalar_log::{ScalarLog, ScalarRow, Scalars};
 pub use table::{Cell, ResultTable};
 pub use tensorboard::TensorBoardLog;
 pub use throughput::{Speed, Throughput, describe_duration};

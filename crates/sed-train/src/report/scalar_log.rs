@@ -30,7 +30,7 @@ pub struct ScalarRow {
 /// last column, so no column ever moves; a cell without a value is empty. A value that is not finite
 /// is `null` in JSON and `NaN`, `inf` or `-inf` in CSV.
 ///
-/// Both files are complete after each row.
+/// Both files are complete after each row. No row stays in memory: a long run has many.
 #[derive(Debug)]
 pub struct ScalarLog {
     jsonl_path: PathBuf,
@@ -38,7 +38,33 @@ pub struct ScalarLog {
     jsonl: File,
     csv: File,
     columns: Vec<String>,
+}
+
+/// All rows of a [`ScalarLog`], as they were at one time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scalars {
+    names: Vec<String>,
     rows: Vec<ScalarRow>,
+}
+
+impl Scalars {
+    /// The rows, in the order in which they came.
+    pub fn rows(&self) -> &[ScalarRow] {
+        &self.rows
+    }
+
+    /// The names, in the order of the columns.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The curve of a name: `(iteration, value)` of each row that has it.
+    pub fn series(&self, name: &str) -> Vec<(f64, f64)> {
+        self.rows
+            .iter()
+            .filter_map(|row| row.values.get(name).map(|&value| (row.iteration as f64, value)))
+            .collect()
+    }
 }
 
 impl ScalarLog {
@@ -52,7 +78,7 @@ impl ScalarLog {
         let mut csv = create_new(&csv_path)?;
         append(&mut csv, &csv_path, "iteration\n")?;
         let jsonl = create_new(&jsonl_path)?;
-        Ok(Self { jsonl_path, csv_path, jsonl, csv, columns: Vec::new(), rows: Vec::new() })
+        Ok(Self { jsonl_path, csv_path, jsonl, csv, columns: Vec::new() })
     }
 
     /// Goes on with the log of a run that was stopped: rows from iteration `end` on are taken out of both files, and
@@ -64,16 +90,7 @@ impl ScalarLog {
     /// If `metrics.csv` is not such a log, or the system refuses.
     pub fn resume(folder: &Path, end: u64) -> Result<Self, ReportError> {
         let (jsonl_path, csv_path) = (folder.join("metrics.jsonl"), folder.join("metrics.csv"));
-        // The table holds what JSON has no numbers for, and its numbers are read back to the bit.
-        let rows = match fs::read_to_string(&csv_path) {
-            Ok(text) => parse_rows(&text).map_err(|(line, reason)| ReportError::Log {
-                path: csv_path.clone(),
-                line,
-                reason,
-            })?,
-            Err(source) if source.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(source) => return Err(ReportError::Io { path: csv_path, source }),
-        };
+        let rows = if csv_path.exists() { read_rows(&csv_path)? } else { Vec::new() };
         let rows: Vec<ScalarRow> = rows.into_iter().filter(|row| row.iteration < end).collect();
         let mut columns = Vec::new();
         for row in &rows {
@@ -82,7 +99,7 @@ impl ScalarLog {
         write_atomic(&jsonl_path, rows.iter().map(json_line).collect::<String>())?;
         write_atomic(&csv_path, csv_text(&columns, &rows))?;
         let (jsonl, csv) = (open_to_append(&jsonl_path)?, open_to_append(&csv_path)?);
-        Ok(Self { jsonl_path, csv_path, jsonl, csv, columns, rows })
+        Ok(Self { jsonl_path, csv_path, jsonl, csv, columns })
     }
 
     /// Waits until both files are on the disk.
@@ -112,34 +129,24 @@ impl ScalarLog {
         assert!(!values.contains_key("iteration"), "ScalarLog: a value may not be named `iteration`");
         let row = ScalarRow { iteration, values: values.clone() };
         append(&mut self.jsonl, &self.jsonl_path, &json_line(&row))?;
-        let has_new_names = join_names(&mut self.columns, &row);
-        let line = csv_line(&self.columns, &row);
-        self.rows.push(row);
-        if !has_new_names {
-            return append(&mut self.csv, &self.csv_path, &line);
+        if !join_names(&mut self.columns, &row) {
+            return append(&mut self.csv, &self.csv_path, &csv_line(&self.columns, &row));
         }
         // The earlier lines get an empty cell, so the file is written anew.
-        write_atomic(&self.csv_path, csv_text(&self.columns, &self.rows))?;
+        let mut rows = read_rows(&self.csv_path)?;
+        rows.push(row);
+        write_atomic(&self.csv_path, csv_text(&self.columns, &rows))?;
         self.csv = open_to_append(&self.csv_path)?;
         Ok(())
     }
 
-    /// The rows so far, in the order in which they came.
-    pub fn rows(&self) -> &[ScalarRow] {
-        &self.rows
-    }
-
-    /// The names so far, in the order of the columns.
-    pub fn names(&self) -> &[String] {
-        &self.columns
-    }
-
-    /// The curve of a name: `(iteration, value)` of each row that has it.
-    pub fn series(&self, name: &str) -> Vec<(f64, f64)> {
-        self.rows
-            .iter()
-            .filter_map(|row| row.values.get(name).map(|&value| (row.iteration as f64, value)))
-            .collect()
+    /// Reads all rows so far.
+    ///
+    /// # Errors
+    ///
+    /// If the file is not as it was written, or the system refuses.
+    pub fn read(&self) -> Result<Scalars, ReportError> {
+        Ok(Scalars { names: self.columns.clone(), rows: read_rows(&self.csv_path)? })
     }
 }
 
@@ -175,6 +182,14 @@ fn json_line(row: &ScalarRow) -> String {
     object.insert("iteration".into(), row.iteration.into());
     object.extend(row.values.iter().map(|(name, &value)| (name.clone(), Value::from(value))));
     format!("{}\n", Value::Object(object))
+}
+
+/// The rows of a log, from its table: that holds what JSON has no numbers for, and its numbers are read back to the bit.
+fn read_rows(csv: &Path) -> Result<Vec<ScalarRow>, ReportError> {
+    let text = fs::read_to_string(csv);
+    let text = text.map_err(|source| ReportError::Io { path: csv.to_owned(), source })?;
+    let refused = |(line, reason)| ReportError::Log { path: csv.to_owned(), line, reason };
+    parse_rows(&text).map_err(refused)
 }
 
 /// The rows of `metrics.csv`, or the number of the line that is none, with the reason.
@@ -239,10 +254,11 @@ mod tests {
         log.append(2, &row(&[("ap", 0.25), ("loss", 1.0)])).unwrap();
         log.append(3, &row(&[("ap", 0.5), ("box", 0.125)])).unwrap();
         assert_eq!(csv(), "iteration,box,loss,ap\n1,0.5,2.5,\n2,,2,\n2,,1,0.25\n3,0.125,,0.5\n");
-        assert_eq!(log.names(), ["box", "loss", "ap"]);
-        assert_eq!(log.series("ap"), [(2.0, 0.25), (3.0, 0.5)]);
-        assert_eq!(log.series("nothing"), []);
-        assert_eq!(log.rows().len(), 4);
+        let scalars = log.read().unwrap();
+        assert_eq!(scalars.names(), ["box", "loss", "ap"]);
+        assert_eq!(scalars.series("ap"), [(2.0, 0.25), (3.0, 0.5)]);
+        assert_eq!(scalars.series("nothing"), []);
+        assert_eq!(scalars.rows().len(), 4);
     }
 
     #[test]
@@ -303,7 +319,7 @@ mod tests {
                 append(&mut log.jsonl, &log.jsonl_path, "{\"iteration\":9,").unwrap();
                 let mut log = ScalarLog::resume(folder.path(), end).unwrap();
                 let kept = rows[..stopped_after].iter().filter(|(iteration, _)| *iteration < end).count();
-                assert_eq!(log.rows().len(), kept);
+                assert_eq!(log.read().unwrap().rows().len(), kept);
                 log.sync().unwrap();
                 rows[kept..].iter().for_each(|(i, values)| log.append(*i, values).unwrap());
                 assert_eq!(
@@ -329,7 +345,7 @@ mod tests {
             assert!(error.contains(&format!("metrics.csv:{line}")) && error.contains(reason), "{error}");
         }
         let empty = tempfile::tempdir().unwrap();
-        assert!(ScalarLog::resume(empty.path(), 5).unwrap().rows().is_empty());
+        assert!(ScalarLog::resume(empty.path(), 5).unwrap().read().unwrap().rows().is_empty());
         assert_eq!(fs::read_to_string(empty.path().join("metrics.csv")).unwrap(), "iteration\n");
     }
 
