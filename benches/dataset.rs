@@ -65,14 +65,19 @@ fn index(images: usize) {
 
 /// Runs one stage and prints what it took; the peak is that of the stage.
 fn stage<T>(name: &str, work: impl FnOnce() -> T) -> T {
-    // Linux forgets the peak so far.
-    let _ = fs::write("/proc/self/clear_refs", "5");
+    forget_peak();
     let (started, before) = (Instant::now(), processor_seconds());
     let result = work();
     let (wall, cpu) = (started.elapsed().as_secs_f64(), processor_seconds() - before);
     let (now, peak) = memory();
     println!("{name:<28} {wall:>9.2} {cpu:>9.2} {now:>9} {peak:>9}");
     result
+}
+
+/// Has Linux measure the peak anew.
+fn forget_peak() {
+    // Elsewhere the peak is that since the start.
+    let _ = fs::write("/proc/self/clear_refs", "5");
 }
 
 /// Resident memory now and its peak, in MB.
@@ -171,7 +176,7 @@ fn photos(images: usize, folder: &Path) {
     };
     println!(
         "{:>7} {:>10} {:>12} {:>14} {:>14}",
-        "threads", "images/s", "cpu ms/image", "start, MB", "end, MB"
+        "threads", "images/s", "cpu ms/image", "1st peak, MB", "2nd peak, MB"
     );
     for workers in [1, 2] {
         let iterations = images / BATCH;
@@ -185,19 +190,24 @@ fn photos(images: usize, folder: &Path) {
         };
         let loader =
             TrainLoader::new(labeled(), found.clone(), AugmentConfig::default(), config).expect("valid sets");
-        let (mut started, mut before, mut at_start) = (Instant::now(), processor_seconds(), 0);
-        // The first batches fill the queue and the allocator's pools.
-        let warm = (iterations / 20).max(1);
+        // Peaks are those of the two halves, without the first batches, which fill the queue.
+        let (mut started, mut before, mut first) = (Instant::now(), processor_seconds(), 0);
+        let (warm, half) = ((iterations / 20).max(1), iterations / 2);
         assert_eq!(loader.iterations_per_epoch(), iterations);
         for (number, batch) in loader.iter().enumerate() {
             std::hint::black_box(batch.expect("a photo can be read"));
             if number + 1 == warm {
-                (started, before, at_start) = (Instant::now(), processor_seconds(), memory().0);
+                (started, before) = (Instant::now(), processor_seconds());
+                forget_peak();
+            }
+            if number + 1 == half {
+                first = memory().1;
+                forget_peak();
             }
         }
         let counted = ((iterations - warm) * BATCH) as f64;
         let rate = counted / started.elapsed().as_secs_f64();
         let cpu = 1000.0 * (processor_seconds() - before) / counted;
-        println!("{workers:>7} {rate:>10.0} {cpu:>12.2} {at_start:>14} {:>14}", memory().0);
+        println!("{workers:>7} {rate:>10.0} {cpu:>12.2} {first:>14} {:>14}", memory().1);
     }
 }
