@@ -46,10 +46,10 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn memory_that_is_written_to_becomes_resident() {
-        let before = ResidentMemory::of_this_process().unwrap();
-        let block = vec![1_u8; 64 << 20];
-        let after = ResidentMemory::of_this_process().unwrap();
-        assert!(after.peak >= before.current + (block.len() as u64) / 2, "{before:?} {after:?}");
-        assert!(after.peak >= after.current);
+        let block = vec![1_u8; 256 << 20];
+        // Other tests of this process take and give back memory meanwhile, but this block stays.
+        let memory = ResidentMemory::of_this_process().unwrap();
+        assert!(memory.current >= block.len() as u64, "{memory:?}");
+        assert!(memory.peak >= memory.current, "{memory:?}");
     }
 }
