@@ -63,9 +63,10 @@ pub fn compare<M: Model>(
         let run = session.run(args, method)?;
         let path = comparison.start(method)?;
         let stop = stop.clone();
+        let watch = session.watch(method)?;
         runs.push(move || -> Result<_> {
-            let snapshots = run.snapshots();
-            let outcome = run.train(method.name(), &path, resumes, stop)?;
+            let snapshots = watch.as_ref().map(|(_, snapshots)| snapshots.clone()).unwrap_or_default();
+            let outcome = run.train(method.name(), &path, resumes, stop, watch)?;
             Ok((method, path, outcome, snapshots))
         });
     }

@@ -42,8 +42,6 @@ pub struct Run<M: Model> {
     identity: Table,
     checkpoint_every: Option<usize>,
     concerns: Vec<String>,
-    watch: Option<TeacherWatch>,
-    snapshots: Snapshots,
 }
 
 /// The settings of the arguments over those of a preset, each option within its range.
@@ -78,13 +76,7 @@ impl<M: Model> Session<M> {
         let mut concerns = Preflight::new(&config, &self.dataset.counts()).warnings;
         concerns.extend(self.dataset.leaks());
         let device = self.device.clone();
-        let (mut watch, mut snapshots) = (None, Snapshots::default());
-        if method.is_semi_supervised()
-            && let Some((look, seen)) = watch::watch(&self.dataset, &self.settings.augment, &device)?
-        {
-            (watch, snapshots) = (Some(look), seen);
-        }
-        Ok(Run { detector, data, config, device, identity, checkpoint_every, concerns, watch, snapshots })
+        Ok(Run { detector, data, config, device, identity, checkpoint_every, concerns })
     }
 
     /// The plans of trainings as text, one for all methods that learn from unlabeled images and one for those that do not; with their
@@ -106,6 +98,14 @@ impl<M: Model> Session<M> {
         Ok(plans)
     }
 
+    /// Somebody who looks at the pseudo-labels of a training by `method`, if there are any to look at.
+    pub fn watch(&self, method: Method) -> Result<Option<(TeacherWatch, Snapshots)>> {
+        match method.is_semi_supervised() {
+            true => watch::watch(&self.dataset, &self.settings.augment, &self.device),
+            false => Ok(None),
+        }
+    }
+
     /// What must be the same when a run goes on, beside the training's settings: all but how images are read.
     fn identity(&self, args: &Args) -> Result<Table> {
         let settings = &self.settings;
@@ -119,11 +119,6 @@ impl<M: Model> Session<M> {
 }
 
 impl<M: Model> Run<M> {
-    /// What will have been seen of the teacher's pseudo-labels.
-    pub fn snapshots(&self) -> Snapshots {
-        self.snapshots.clone()
-    }
-
     /// Trains until the end or a `stop`, and leaves metrics, checkpoints and the weights of student and teacher in `folder`, where it goes on
     /// with what is there if it `resumes`.
     pub fn train(
@@ -132,10 +127,12 @@ impl<M: Model> Run<M> {
         folder: &Path,
         resumes: bool,
         stop: Stop,
+        watch: Option<(TeacherWatch, Snapshots)>,
     ) -> Result<TrainOutcome<M::Detector>> {
         let run = train::Run::new(label).in_folder(folder).with_identity(self.identity);
         let mut run = run.stopped_by(stop).with_concerns(self.concerns);
-        if let Some(watch) = self.watch {
+        if let Some((watch, snapshots)) = watch {
+            snapshots.keep_pictures_in(folder.join("pseudo_labels"));
             run = run.watched_by(watch);
         }
         if resumes {

@@ -42,7 +42,7 @@ pub fn run<M: Model>(
     };
     session.dataset.write_manifest(&folder)?;
     let run = session.run(&args, variant.method)?;
-    let outcome = run.train(&variant.name, folder.path(), true, signals::stop()?)?;
+    let outcome = run.train(&variant.name, folder.path(), true, signals::stop()?, None)?;
     let last = outcome.evaluations.last().context("a run without an evaluation")?;
     let at_scales = match options.inference_scales.is_empty() {
         true => None,
