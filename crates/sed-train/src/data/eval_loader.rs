@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::image_cache::ImageCache;
 use super::invalid_config::require;
-use super::loader::prepare;
+use super::loader_error::prepare;
 use super::ordered::OrderedWorkers;
 use super::{FloatImage, HostImages, InvalidConfig, LabeledSet, LoaderError, ViewGeometry};
 

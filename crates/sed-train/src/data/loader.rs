@@ -1,8 +1,6 @@
 //! Training batches, prepared on worker threads.
 
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -14,11 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use super::image_cache::{Decoder, ImageCache};
 use super::invalid_config::require;
-use super::ordered::{OrderedWorkers, panic_message};
+use super::loader_error::prepare;
+use super::ordered::OrderedWorkers;
 use super::shuffled_order::ShuffledOrder;
 use super::unlabeled_order::UnlabeledOrder;
 use super::{
-    AugmentConfig, DataError, HostImages, HostRng, HostViews, InvalidConfig, LabeledSet, LabeledView,
+    AugmentConfig, HostImages, HostRng, HostViews, InvalidConfig, LabeledSet, LabeledView, LoaderError,
     Purpose, SourceShare, UnlabeledSet, UnlabeledViews,
 };
 
@@ -75,61 +74,6 @@ impl LoaderConfig {
             require(value > 0, field, value, "must be positive")?;
         }
         require(self.workers <= 1024, "loader.workers", self.workers, "must be at most 1024")
-    }
-}
-
-/// Why a batch could not be made.
-#[derive(Debug, thiserror::Error)]
-pub enum LoaderError {
-    /// A field of the configuration is out of range.
-    #[error(transparent)]
-    Config(#[from] InvalidConfig),
-    /// Images are asked for of a set that has none.
-    #[error("the set of {set} images is empty")]
-    EmptySet {
-        /// Labeled, unlabeled or evaluation.
-        set: &'static str,
-    },
-    /// An image cannot be read; its file is named in the source.
-    #[error("batch {batch}: {source}")]
-    Image {
-        /// The iteration, or the number of an evaluation batch.
-        batch: usize,
-        /// What is wrong with the file.
-        source: DataError,
-    },
-    /// Preparing an image panicked.
-    #[error("batch {batch}: {}: preparing the image panicked: {message}", path.display())]
-    Panic {
-        /// The iteration, or the number of an evaluation batch.
-        batch: usize,
-        /// The image file.
-        path: PathBuf,
-        /// What the panic says.
-        message: String,
-    },
-    /// A worker thread panicked outside of any image.
-    #[error("batch {batch}: a worker thread panicked: {message}")]
-    Worker {
-        /// The iteration, or the number of an evaluation batch.
-        batch: usize,
-        /// What the panic says.
-        message: String,
-    },
-}
-
-/// Runs the work on one image of a batch; errors and panics come back with the file's name.
-pub(super) fn prepare<T>(
-    batch: usize,
-    path: &Path,
-    work: impl FnOnce() -> Result<T, DataError>,
-) -> Result<T, LoaderError> {
-    match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(result) => result.map_err(|source| LoaderError::Image { batch, source }),
-        Err(payload) => {
-            let message = panic_message(payload.as_ref());
-            Err(LoaderError::Panic { batch, path: path.to_owned(), message })
-        }
     }
 }
 

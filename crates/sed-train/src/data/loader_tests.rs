@@ -1,10 +1,11 @@
 use std::error::Error;
 use std::fs;
+use std::path::Path;
 
 use image::RgbImage;
 
 use super::*;
-use crate::data::{Category, LabeledSample, UnlabeledImage};
+use crate::data::{Category, DataError, LabeledSample, UnlabeledImage};
 
 const SIDE: u32 = 24;
 

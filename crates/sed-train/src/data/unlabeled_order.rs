@@ -84,6 +84,10 @@ impl UnlabeledOrder {
     ///
     /// If there are no images.
     pub fn item(&self, position: usize) -> usize {
+        // One source needs no blocks, and this is the usual case: nothing is drawn for each image.
+        if let [only] = self.sources.as_slice() {
+            return only.order.item(position);
+        }
         let (number, at) = (position / self.block.len(), position % self.block.len());
         let block = self.mixed(number as u64);
         let source = &self.sources[block[at]];

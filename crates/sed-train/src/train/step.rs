@@ -135,9 +135,10 @@ impl<D: Detector> SemiSupervised<D> {
         self.silent_steps
     }
 
-    fn warn(&self, message: &str) {
+    /// A warning of the step with which so many batches are used.
+    fn warn(&self, iteration: usize, message: &str) {
         if let Some(monitor) = &self.plan.around.monitor {
-            monitor.warn(self.iteration, Moment::Step, message);
+            monitor.warn(iteration, Moment::Step, message);
         }
     }
 
@@ -240,13 +241,11 @@ impl<D: Detector> SemiSupervised<D> {
         let labeled = batch.labeled_ids.clone();
         let unlabeled = batch.unlabeled.as_ref().map(|views| views.keys.clone()).unwrap_or_default();
         let steps = self.skipped_steps + 1;
-        if let Some(monitor) = &self.plan.around.monitor {
-            let message = format!(
-                "{term} is {value}: the step is skipped, no weight changes; labeled images {labeled:?}, unlabeled \
-                 images {unlabeled:?}"
-            );
-            monitor.warn(self.iteration + 1, Moment::Step, &message);
-        }
+        let message = format!(
+            "{term} is {value}: the step is skipped, no weight changes; labeled images {labeled:?}, unlabeled \
+             images {unlabeled:?}"
+        );
+        self.warn(self.iteration + 1, &message);
         if steps >= MAX_SKIPPED {
             self.plan.around.failure.raise(TrainError::NonFinite {
                 iteration: self.iteration,
@@ -266,7 +265,7 @@ impl<D: Detector> SemiSupervised<D> {
             Some(reason) => {
                 self.silent_steps += 1;
                 if self.silent_steps == SILENT_STEPS {
-                    self.warn(&format!("for {SILENT_STEPS} steps {reason}"));
+                    self.warn(self.iteration, &format!("for {SILENT_STEPS} steps {reason}"));
                 }
             }
         }
