@@ -121,6 +121,11 @@ pub struct Args {
     /// Steps between two checkpoints, beside those before each evaluation.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub checkpoint_every: Option<u64>,
+    /// Show progress by Burn's dashboard in the terminal; several methods are then trained one after the other.
+    #[cfg(feature = "dashboard")]
+    #[arg(long)]
+    #[serde(skip)]
+    pub dashboard: bool,
     /// Folder in which the generated dataset is kept.
     #[arg(long, value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
@@ -243,6 +248,14 @@ pub struct UserData {
 }
 
 impl Args {
+    /// Whether `--dashboard` was given, which only a build with this feature knows.
+    pub fn on_dashboard(&self) -> bool {
+        #[cfg(feature = "dashboard")]
+        return self.dashboard;
+        #[cfg(not(feature = "dashboard"))]
+        false
+    }
+
     /// The network of `--backbone`, or the preset's.
     pub fn backbone(&self) -> Backbone {
         self.backbone.unwrap_or(match self.preset {

@@ -71,7 +71,7 @@ pub fn compare<M: Model>(
         });
     }
     // One small network leaves a core idle; large ones would have to share the memory.
-    for run in in_order(runs, args.backbone() == Backbone::Tiny) {
+    for run in in_order(runs, args.backbone() == Backbone::Tiny && !args.on_dashboard()) {
         let (method, path, outcome, snapshots) = run?;
         comparison.inspect(method, &path, &outcome, &session, snapshots.take()?)?;
         comparison.add(method, &outcome)?;

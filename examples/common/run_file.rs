@@ -79,6 +79,8 @@ impl TrainingArgs {
             config: Some(folder.join("config.toml")),
             set: given.set,
             run_dir: Some(folder),
+            #[cfg(feature = "dashboard")]
+            dashboard: given.dashboard,
             checkpoint_every: given.checkpoint_every.or(file.arguments.checkpoint_every),
             cache_dir: given.cache_dir.or(file.arguments.cache_dir),
             ..file.arguments

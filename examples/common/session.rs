@@ -42,6 +42,7 @@ pub struct Run<M: Model> {
     identity: Table,
     checkpoint_every: Option<usize>,
     concerns: Vec<String>,
+    on_dashboard: bool,
 }
 
 /// The settings of the arguments over those of a preset, each option within its range.
@@ -76,7 +77,8 @@ impl<M: Model> Session<M> {
         let mut concerns = Preflight::new(&config, &self.dataset.counts()).warnings;
         concerns.extend(self.dataset.leaks());
         let device = self.device.clone();
-        Ok(Run { detector, data, config, device, identity, checkpoint_every, concerns })
+        let on_dashboard = args.on_dashboard();
+        Ok(Run { detector, data, config, device, identity, checkpoint_every, concerns, on_dashboard })
     }
 
     /// The plans of trainings as text, one for all methods that learn from unlabeled images and one for those that do not; with their
@@ -137,6 +139,10 @@ impl<M: Model> Run<M> {
         }
         if resumes {
             run = run.resumed();
+        }
+        #[cfg(feature = "dashboard")]
+        if self.on_dashboard {
+            run = run.on_dashboard();
         }
         if let Some(steps) = self.checkpoint_every {
             run = run.checkpoint_every(steps);

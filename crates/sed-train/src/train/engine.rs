@@ -14,9 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Run, SemiSupervised, TrainConfig, TrainError, WarmupMultiStep,
+    display::Display,
     files::RunFiles,
     metrics::{EvaluationPlan, Evaluations, LEARNING_RATE, ScalarMetric},
-    monitor::{Monitor, Silent},
+    monitor::Monitor,
     saver::Saver,
     step::Weights,
     surroundings::{Failure, Surroundings},
@@ -114,7 +115,8 @@ pub fn train<D: Detector>(
     let failure = Failure::default();
     let done = (start.iteration, start.evaluations.len());
     let waits = WaitClock::default();
-    let monitor = Monitor::new(&run.label, config, done, logs, waits.clone(), failure.clone());
+    let display = Display::of(run);
+    let monitor = Monitor::new(&run.label, config, done, logs, waits.clone(), failure.clone(), display);
     for error in &start.damaged {
         monitor.warn(start.iteration, Moment::Start, &format!("passed over: {error}"));
     }
@@ -161,7 +163,7 @@ pub fn train<D: Detector>(
     .with_application_logger(None)
     .with_interrupter(failure.interrupter())
     .with_metric_logger(monitor.clone())
-    .renderer(Box::new(Silent))
+    .renderer(display.renderer(&failure, epoch))
     .checkpoint(epoch)
     .num_epochs(epochs);
     for name in scalar_names(model.student.stages(), config) {

@@ -14,6 +14,7 @@ mod average;
 mod checkpointing;
 mod clip;
 mod config;
+mod display;
 mod engine;
 mod error;
 mod files;

@@ -2,25 +2,20 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    io::IsTerminal,
     sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard},
     time::{Duration, Instant},
 };
 
 use burn::train::{
-    LearnerSummary,
-    logger::{EvaluationProgressLogger, MetricLogger, TrainingProgressLogger},
+    logger::MetricLogger,
     metric::{
         MetricDefinition, MetricId, NumericEntry,
         store::{EpochSummary, MetricsUpdate, Split},
     },
-    renderer::{
-        EvaluationName, MetricState, MetricsRenderer, MetricsRendererEvaluation, MetricsRendererTraining,
-    },
 };
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{TrainConfig, TrainError, metrics::LEARNING_RATE, surroundings::Failure};
+use super::{TrainConfig, TrainError, display::Display, metrics::LEARNING_RATE, surroundings::Failure};
 use crate::{
     data::WaitClock,
     report::{
@@ -78,7 +73,9 @@ struct State {
     last_row: Instant,
     last_line: Option<Instant>,
     bar: ProgressBar,
-    plain: bool,
+    display: Display,
+    /// What was said while the dashboard had the terminal.
+    held: Vec<String>,
 }
 
 impl Monitor {
@@ -91,11 +88,11 @@ impl Monitor {
         logs: Option<Logs>,
         waits: WaitClock,
         failure: Failure,
+        display: Display,
     ) -> Self {
         let total = config.iterations;
-        let plain = !std::io::stderr().is_terminal();
         let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::hidden());
-        let bar = if plain { bar } else { BARS.add(bar) };
+        let bar = if display == Display::Bar { BARS.add(bar) } else { bar };
         if let Ok(style) = ProgressStyle::with_template("{prefix} [{bar:20}] {pos}/{len}  {wide_msg}") {
             bar.set_style(style.progress_chars("=> "));
         }
@@ -115,7 +112,8 @@ impl Monitor {
             last_row: Instant::now(),
             last_line: None,
             bar,
-            plain,
+            display,
+            held: Vec::new(),
         };
         Self { state: Arc::new(Mutex::new(state)), changed: Arc::default() }
     }
@@ -157,8 +155,12 @@ impl Monitor {
 }
 
 impl State {
-    fn print(&self, line: &str) {
-        if self.plain { eprintln!("{line}") } else { self.bar.println(line) }
+    fn print(&mut self, line: &str) {
+        match self.display {
+            Display::Bar => self.bar.println(line),
+            Display::Lines => eprintln!("{line}"),
+            Display::Dashboard => self.held.push(line.to_owned()),
+        }
     }
 
     /// Once is enough: the engine stops after the current step.
@@ -192,13 +194,17 @@ impl State {
         self.write(&row);
         self.throughput.step(self.last_row.elapsed().as_secs_f64(), self.waits.take().as_secs_f64());
         self.last_row = Instant::now();
-        self.bar.set_position(self.done as u64);
         let due = self.last_line.is_none_or(|last| last.elapsed() > Duration::from_secs(10));
-        if !self.plain {
-            self.bar.set_message(self.describe(&row));
-        } else if due || self.done == self.total {
-            eprintln!("{} {}/{}  {}", self.label, self.done, self.total, self.describe(&row));
-            self.last_line = Some(Instant::now());
+        match self.display {
+            Display::Bar => {
+                self.bar.set_position(self.done as u64);
+                self.bar.set_message(self.describe(&row));
+            }
+            Display::Lines if due || self.done == self.total => {
+                eprintln!("{} {}/{}  {}", self.label, self.done, self.total, self.describe(&row));
+                self.last_line = Some(Instant::now());
+            }
+            Display::Lines | Display::Dashboard => {}
         }
     }
 
@@ -283,50 +289,12 @@ impl MetricLogger for Monitor {
     fn log_epoch_summary(&mut self, _summary: EpochSummary) {}
 }
 
-/// The engine's renderer is silent: what there is to show comes with the rows.
-pub(super) struct Silent;
-
-impl MetricsRendererTraining for Silent {
-    fn update_train(&mut self, _state: MetricState) {}
-    fn update_valid(&mut self, _state: MetricState) {}
-    fn on_train_end(&mut self, _summary: Option<LearnerSummary>) -> Result<(), Box<dyn core::error::Error>> {
-        Ok(())
-    }
-}
-
-impl MetricsRendererEvaluation for Silent {
-    fn update_test(&mut self, _name: EvaluationName, _state: MetricState) {}
-}
-
-impl TrainingProgressLogger for Silent {
-    fn start(&mut self, _: usize, _: usize, _: Option<usize>, _: Option<&str>) {}
-    fn update_epoch(&mut self, _: usize) {}
-    fn start_split(&mut self, _: &str, _: usize) {}
-    fn update_split(&mut self, _: usize) {}
-    fn end_split(&mut self) {}
-    fn end(&mut self) {}
-    fn log_event_training(&mut self, _: String) {}
-}
-
-impl EvaluationProgressLogger for Silent {
-    fn start_global_progress(&mut self, _: usize) {}
-    fn start_test(&mut self, _: &str, _: usize) {}
-    fn update_test_progress(&mut self, _: usize) {}
-    fn end_test(&mut self) {}
-    fn end_global_progress(&mut self) {}
-    fn log_event_evaluation(&mut self, _: String) {}
-}
-
-impl MetricsRenderer for Silent {
-    fn manual_close(&mut self) {}
-    fn register_metric(&mut self, _definition: MetricDefinition) {}
-}
-
 impl Monitor {
     /// Ends the display and gives the logs back.
     pub(super) fn finish(&self) -> Option<Logs> {
         let mut state = self.state();
         state.bar.finish_and_clear();
+        state.held.drain(..).for_each(|line| eprintln!("{line}"));
         state.logs.take()
     }
 }

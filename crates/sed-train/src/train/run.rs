@@ -82,6 +82,7 @@ pub struct Run {
     pub(super) stop: Stop,
     pub(super) concerns: Vec<String>,
     pub(super) watch: Option<TeacherWatch>,
+    pub(super) dashboard: bool,
 }
 
 impl Run {
@@ -132,6 +133,14 @@ impl Run {
     #[must_use]
     pub fn watched_by(self, watch: TeacherWatch) -> Self {
         Self { watch: Some(watch), ..self }
+    }
+
+    /// Progress is shown by Burn's dashboard instead of a line, where the standard output is a terminal; its key to stop
+    /// ends the run with a checkpoint. One run at a time can have it.
+    #[cfg(feature = "dashboard")]
+    #[must_use]
+    pub fn on_dashboard(self) -> Self {
+        Self { dashboard: true, ..self }
     }
 
     /// The run ends early when `stop` asks for it.

@@ -274,9 +274,9 @@ impl<D: Detector> SemiSupervised<D> {
 
     fn save_if_due(&self, optimizer: &ModuleOptimizer, scalars: &BTreeMap<String, f64>, rate: f64) {
         let plan = &self.plan;
-        let stops = plan.around.stop.is_requested();
+        let stops = plan.around.is_stopped();
         if let Some(saver) = &plan.around.saver
-            && (stops || plan.around.failure.is_raised() || saver.is_due(self.iteration))
+            && (stops || saver.is_due(self.iteration))
         {
             let mut row = scalars.clone();
             row.remove("iteration");
@@ -310,7 +310,7 @@ impl<D: Detector> InferenceStep for SemiSupervised<D> {
     type Output = EvaluatedBatch;
 
     fn step(&self, batch: EvalBatch) -> EvaluatedBatch {
-        if self.plan.around.stop.is_requested() {
+        if self.plan.around.is_stopped() {
             // The checkpoint before this evaluation is where the run goes on; nothing of it is kept.
             self.plan.around.failure.stop();
             return EvaluatedBatch { student: Arc::default(), teacher: Arc::default() };

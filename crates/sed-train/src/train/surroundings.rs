@@ -17,6 +17,13 @@ pub(super) struct Surroundings {
     pub watch: Option<TeacherWatch>,
 }
 
+impl Surroundings {
+    /// Whether the run is to end after the current step: by its [`Stop`], by the dashboard, or for an error.
+    pub fn is_stopped(&self) -> bool {
+        self.stop.is_requested() || self.failure.interrupter.should_stop()
+    }
+}
+
 /// The way out of a step for an error: Burn's step returns no `Result`.
 #[derive(Clone, Default)]
 pub(super) struct Failure {
@@ -45,11 +52,6 @@ impl Failure {
     /// Stops the engine after the current step, without an error.
     pub(super) fn stop(&self) {
         self.interrupter.stop(Some("a stop was asked for"));
-    }
-
-    /// Whether there is an error.
-    pub(super) fn is_raised(&self) -> bool {
-        self.first.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).is_some()
     }
 
     pub(super) fn take(&self) -> Option<TrainError> {
