@@ -10,7 +10,8 @@ use crate::data::Category;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum VocInterpolation {
-    /// The mean over recalls `r = 0, .1, …, 1` of the highest precision at a recall of `r` or more: PASCAL VOC up to 2009.
+    /// The mean over recalls `r = 0, .1, …, 1` of the highest precision at a recall of `r` or more: PASCAL VOC up to 2009. A recall
+    /// of exactly `r` counts; implementations that add up steps of 0.1 lose it by rounding at 0.3, 0.6 and 0.7.
     ElevenPoints,
     /// The whole area under the precision made monotonic, `p(r) = max p(r')` over `r' ≥ r`: PASCAL VOC from 2010 on.
     AllPoints,
