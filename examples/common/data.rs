@@ -130,7 +130,8 @@ impl Dataset {
 
     /// The numbers that a plan of a training looks at.
     pub fn counts(&self) -> DataCounts {
-        DataCounts::new(&self.labeled, &self.unlabeled)
+        let sources = self.sources.clone();
+        DataCounts { sources, ..DataCounts::new(&self.labeled, &self.unlabeled) }
     }
 
     /// The names of the classes.

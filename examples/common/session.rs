@@ -134,7 +134,7 @@ impl<M: Model> Run<M> {
         let run = train::Run::new(label).in_folder(folder).with_identity(self.identity);
         let mut run = run.stopped_by(stop).with_concerns(self.concerns);
         if let Some((watch, snapshots)) = watch {
-            snapshots.keep_pictures_in(folder.join("pseudo_labels"));
+            snapshots.keep_in(folder.join("pseudo_labels"));
             run = run.watched_by(watch);
         }
         if resumes {

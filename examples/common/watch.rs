@@ -10,9 +10,10 @@ use anyhow::{Context, Result};
 use burn::tensor::Device;
 use sed::train::{
     data::AugmentConfig,
-    report::{PseudoLabelSnapshot, PseudoLabelWatch, WatchConfig, WatchError},
+    report::{Figure, PseudoLabelSnapshot, PseudoLabelWatch, WatchConfig, WatchError, write_atomic},
     train::TeacherWatch,
 };
+use serde::{Deserialize, Serialize};
 
 use super::data::Dataset;
 
@@ -23,47 +24,56 @@ const PICTURES: usize = 3;
 /// The least score of a pseudo-label.
 const THRESHOLD: f32 = 0.5;
 
-/// What was seen of the teacher so far; the pictures wait in a folder, as a long run has many.
+/// What was seen of the teacher so far. It lies in a folder: a long run has many pictures, and one that is resumed goes on with them.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshots(Arc<Mutex<Seen>>);
 
 #[derive(Debug, Default)]
 struct Seen {
     folder: PathBuf,
-    snapshots: Vec<Result<PseudoLabelSnapshot>>,
+    failure: Option<anyhow::Error>,
+}
+
+/// The file of a snapshot, beside those of its pictures.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    #[serde(flatten)]
+    snapshot: PseudoLabelSnapshot,
+    captions: Vec<String>,
 }
 
 impl Snapshots {
-    /// The folder of the pictures, which is made with the first one.
-    pub fn keep_pictures_in(&self, folder: PathBuf) {
+    /// The folder, which is made with the first snapshot.
+    pub fn keep_in(&self, folder: PathBuf) {
         self.lock().folder = folder;
     }
 
-    /// All of them, or the first error.
+    /// All of them in the order of their iterations, or the first error.
     pub fn take(&self) -> Result<Vec<PseudoLabelSnapshot>> {
         let mut seen = self.lock();
-        let folder = seen.folder.clone();
-        let with_pictures = |snapshot: Result<PseudoLabelSnapshot>| {
-            let mut snapshot = snapshot?;
-            for (index, figure) in snapshot.pictures.iter_mut().enumerate() {
-                figure.picture = ::image::open(file(&folder, snapshot.iteration, index))?.to_rgb8();
-            }
-            Ok(snapshot)
-        };
-        seen.snapshots.drain(..).map(with_pictures).collect()
+        if let Some(error) = seen.failure.take() {
+            return Err(error);
+        }
+        if !seen.folder.exists() {
+            return Ok(Vec::new());
+        }
+        let entries = fs::read_dir(&seen.folder).with_context(|| format!("{}", seen.folder.display()))?;
+        let mut files: Vec<PathBuf> =
+            entries.map(|entry| Ok(entry?.path())).collect::<Result<_, std::io::Error>>()?;
+        files.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+        let mut snapshots: Vec<PseudoLabelSnapshot> =
+            files.iter().map(|path| read(path, &seen.folder)).collect::<Result<_>>()?;
+        snapshots.sort_by_key(|snapshot| snapshot.iteration);
+        Ok(snapshots)
     }
 
     fn add(&self, snapshot: Result<PseudoLabelSnapshot, WatchError>) {
         let mut seen = self.lock();
-        let folder = seen.folder.clone();
-        let put_away = |mut snapshot: PseudoLabelSnapshot| {
-            fs::create_dir_all(&folder).with_context(|| format!("{}", folder.display()))?;
-            for (index, figure) in snapshot.pictures.iter_mut().enumerate() {
-                std::mem::take(&mut figure.picture).save(file(&folder, snapshot.iteration, index))?;
-            }
-            Ok(snapshot)
-        };
-        seen.snapshots.push(snapshot.map_err(anyhow::Error::from).and_then(put_away));
+        let written =
+            snapshot.map_err(anyhow::Error::from).and_then(|snapshot| write(snapshot, &seen.folder));
+        if let Err(error) = written {
+            seen.failure.get_or_insert(error);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Seen> {
@@ -71,8 +81,30 @@ impl Snapshots {
     }
 }
 
-/// The file of a picture.
-fn file(folder: &Path, iteration: usize, index: usize) -> PathBuf {
+fn write(mut snapshot: PseudoLabelSnapshot, folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("{}", folder.display()))?;
+    let mut captions = Vec::new();
+    for (index, figure) in snapshot.pictures.drain(..).enumerate() {
+        figure.picture.save(picture_file(folder, snapshot.iteration, index))?;
+        captions.push(figure.caption);
+    }
+    let file = folder.join(format!("{:09}.json", snapshot.iteration));
+    Ok(write_atomic(&file, serde_json::to_vec_pretty(&Kept { snapshot, captions })?)?)
+}
+
+fn read(file: &Path, folder: &Path) -> Result<PseudoLabelSnapshot> {
+    let at = || format!("{}", file.display());
+    let Kept { mut snapshot, captions } =
+        serde_json::from_slice(&fs::read(file).with_context(at)?).with_context(at)?;
+    for (index, caption) in captions.into_iter().enumerate() {
+        let path = picture_file(folder, snapshot.iteration, index);
+        let picture = ::image::open(&path).with_context(|| format!("{}", path.display()))?.to_rgb8();
+        snapshot.pictures.push(Figure { caption, picture });
+    }
+    Ok(snapshot)
+}
+
+fn picture_file(folder: &Path, iteration: usize, index: usize) -> PathBuf {
     folder.join(format!("{iteration:09}-{index}.png"))
 }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{AverageFrom, OptimizerConfig, TrainConfig};
 use crate::{
-    data::{LabeledSet, UnlabeledSet},
+    data::{LabeledSet, SourceShare, UnlabeledSet},
     report::{Cell, ResultTable, describe_duration, list},
 };
 
@@ -22,12 +22,14 @@ pub struct DataCounts {
     pub labeled: usize,
     /// Unlabeled images.
     pub unlabeled: usize,
+    /// How draws are divided among parts of them; empty if all are drawn equally often.
+    pub sources: Vec<SourceShare>,
     /// Name and number of labeled objects of each class.
     pub objects: Vec<(String, usize)>,
 }
 
 impl DataCounts {
-    /// The numbers of two sets; crowds are not counted.
+    /// The numbers of two sets, whose unlabeled images are drawn equally often; crowds are not counted.
     pub fn new(labeled: &LabeledSet, unlabeled: &UnlabeledSet) -> Self {
         let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
         for label in labeled.samples.iter().flat_map(|sample| &sample.targets.labels) {
@@ -36,7 +38,8 @@ impl DataCounts {
         let objects = labeled.categories.iter().enumerate();
         let objects =
             objects.map(|(label, class)| (class.name.clone(), counts.get(&label).copied().unwrap_or(0)));
-        Self { labeled: labeled.len(), unlabeled: unlabeled.len(), objects: objects.collect() }
+        let (labeled, unlabeled) = (labeled.len(), unlabeled.len());
+        Self { labeled, unlabeled, sources: Vec::new(), objects: objects.collect() }
     }
 }
 
@@ -184,11 +187,16 @@ impl Preflight {
 
     fn unlabeled(&mut self, config: &TrainConfig, data: &DataCounts) {
         let taught = config.iterations.saturating_sub(config.burn_in);
-        let passes = (taught * config.batch_unlabeled) as f64 / data.unlabeled.max(1) as f64;
+        let draws = (taught * config.batch_unlabeled) as f64;
+        let passes = draws / data.unlabeled.max(1) as f64;
         self.line(
             "unlabeled a step",
             format!("{} of {} images after burn-in", config.batch_unlabeled, data.unlabeled),
         );
+        if data.unlabeled > 0 && data.sources.len() > 1 {
+            self.sources(draws, &data.sources);
+            return;
+        }
         self.line("passes over unlabeled", decimals(passes));
         if data.unlabeled == 0 {
             self.warnings.push(format!("{}: there are no unlabeled images", config.method));
@@ -197,6 +205,29 @@ impl Preflight {
                 "the run ends before every unlabeled image was used: {:.0} % are",
                 100.0 * passes
             ));
+        }
+    }
+
+    fn sources(&mut self, draws: f64, sources: &[SourceShare]) {
+        let weights: f64 = sources.iter().map(|source| f64::from(source.weight)).sum();
+        let passes =
+            |source: &SourceShare| draws * f64::from(source.weight) / weights / source.images.max(1) as f64;
+        let parts: Vec<String> = sources
+            .iter()
+            .map(|source| {
+                let share = 100.0 * f64::from(source.weight) / weights;
+                format!("{} ({} images, {share:.0} % of the draws)", decimals(passes(source)), source.images)
+            })
+            .collect();
+        self.line("passes over unlabeled", parts.join(", "));
+        for (number, source) in sources.iter().enumerate() {
+            let part = 100.0 * passes(source);
+            if part < 100.0 {
+                let number = number + 1;
+                self.warnings.push(format!(
+                    "the run ends before every image of unlabeled source {number} was used: {part:.0} % are"
+                ));
+            }
         }
     }
 

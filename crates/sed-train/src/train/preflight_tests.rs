@@ -29,7 +29,12 @@ fn config() -> TrainConfig {
 }
 
 fn data() -> DataCounts {
-    DataCounts { labeled: 50, unlabeled: 600, objects: vec![("cat".into(), 90), ("dog".into(), 60)] }
+    DataCounts {
+        labeled: 50,
+        unlabeled: 600,
+        sources: Vec::new(),
+        objects: vec![("cat".into(), 90), ("dog".into(), 60)],
+    }
 }
 
 fn line(plan: &Preflight, what: &str) -> String {
@@ -56,6 +61,24 @@ fn the_numbers_of_a_plan_by_hand() {
 }
 
 #[test]
+fn each_unlabeled_source_has_its_own_passes() {
+    // 600 steps of 8: of 4800 draws 3600 from 100 images and 1200 from 500, then 4500 and 300.
+    let of = |images, weight| SourceShare { images, weight };
+    let counts = DataCounts { sources: vec![of(100, 3), of(500, 1)], ..data() };
+    let plan = Preflight::new(&config(), &counts);
+    assert_eq!(
+        line(&plan, "passes over unlabeled"),
+        "36 (100 images, 75 % of the draws), 2.4 (500 images, 25 % of the draws)"
+    );
+    assert_eq!(plan.warnings, [""; 0]);
+    let counts = DataCounts { sources: vec![of(100, 15), of(500, 1)], ..data() };
+    assert_eq!(
+        Preflight::new(&config(), &counts).warnings,
+        ["the run ends before every image of unlabeled source 2 was used: 60 % are"]
+    );
+}
+
+#[test]
 fn supervised_runs_have_no_unlabeled_images() {
     let supervised = TrainConfig { method: Method::Supervised, ..config() };
     let plan = Preflight::new(&supervised, &DataCounts { unlabeled: 0, ..data() });
@@ -76,7 +99,12 @@ fn the_parts_of_a_step_are_said() {
 
 #[test]
 fn the_published_schedule_is_not_odd() {
-    let coco = DataCounts { labeled: 11_700, unlabeled: 105_000, objects: vec![("person".into(), 80_000)] };
+    let coco = DataCounts {
+        labeled: 11_700,
+        unlabeled: 105_000,
+        objects: vec![("person".into(), 80_000)],
+        ..data()
+    };
     assert_eq!(Preflight::new(&TrainConfig::default(), &coco).warnings, [""; 0]);
 }
 
@@ -165,5 +193,8 @@ fn counts_are_those_of_the_sets() {
     let image = UnlabeledImage { key: "x".into(), path: PathBuf::new() };
     let counts = DataCounts::new(&labeled, &UnlabeledSet { images: vec![image; 3] });
     let objects = [("a", 1), ("b", 0), ("c", 2)].map(|(name, count)| (name.to_owned(), count));
-    assert_eq!(counts, DataCounts { labeled: 2, unlabeled: 3, objects: objects.to_vec() });
+    assert_eq!(
+        counts,
+        DataCounts { labeled: 2, unlabeled: 3, sources: Vec::new(), objects: objects.to_vec() }
+    );
 }

@@ -221,15 +221,16 @@ impl<D: Detector> TrainStep for SemiSupervised<D> {
             self.student = optimizer.step(rate, self.student, grads);
             self = self.follow();
         }
-        let last = self.plan.last.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
-        if let Some(last) = last {
-            self = self.listen(last.silence);
-            self.save_if_due(optimizer, &last.scalars, base_rate);
-        }
+        // Before the checkpoint, after which a run that goes on does not come here again.
         if let Some(watch) = &self.plan.around.watch
             && self.iteration.is_multiple_of(self.plan.config.evaluate_every)
         {
             watch.look(self.iteration, &self.teacher);
+        }
+        let last = self.plan.last.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        if let Some(last) = last {
+            self = self.listen(last.silence);
+            self.save_if_due(optimizer, &last.scalars, base_rate);
         }
         self
     }

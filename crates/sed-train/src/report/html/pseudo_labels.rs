@@ -1,5 +1,7 @@
 //! Pseudo-labels as they change during a run.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     chart::Chart,
     page::{Figure, HtmlPage},
@@ -14,7 +16,7 @@ use crate::{
 const IOU: f64 = 0.5;
 
 /// What a teacher made of the same unlabeled images after some iterations.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PseudoLabelSnapshot {
     /// Optimizer steps before it.
     pub iteration: usize,
@@ -28,7 +30,8 @@ pub struct PseudoLabelSnapshot {
     pub precision: Option<f64>,
     /// The share of true objects that they find.
     pub recall: Option<f64>,
-    /// Some of the images, the same in each snapshot of a run.
+    /// Some of the images, the same in each snapshot of a run; not serialized.
+    #[serde(skip)]
     pub pictures: Vec<Figure>,
 }
 
