@@ -17,7 +17,7 @@ use sed::{
             Cell, Chart, EvaluationReport, Figure, ModelReport, PictureConfig, PseudoLabelSnapshot,
             ResultTable, RunFolder, RunReport, Series, curves_svg, draw_detections,
         },
-        train::{Method, TrainOutcome},
+        train::{Evaluation, Method, TrainOutcome},
     },
 };
 
@@ -123,9 +123,10 @@ impl<'a> Comparison<'a> {
 
     /// Notes a teacher that was better before the end.
     fn warn_of_a_fall<D>(&mut self, name: &str, outcome: &TrainOutcome<D>) {
-        let mut ap = outcome.evaluations.iter().filter_map(|one| Some((one.iteration, one.teacher.ap?)));
-        let best = ap.clone().max_by(|a, b| a.1.total_cmp(&b.1));
-        if let (Some((iteration, best)), Some((_, last))) = (best, ap.next_back())
+        let ap = |one: &Evaluation| Some((one.iteration, one.teacher.ap?));
+        let best = Evaluation::best(&outcome.evaluations).and_then(ap);
+        let last = outcome.evaluations.last().and_then(ap);
+        if let (Some((iteration, best)), Some((_, last))) = (best, last)
             && last < FALL * best
         {
             let (best, last) = (100.0 * best, 100.0 * last);

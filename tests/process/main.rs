@@ -106,6 +106,17 @@ fn assert_undisturbed(run: &Path) {
             assert!(read(run) == read(&whole), "{method}/{file} of {} differs", run.display());
         }
     }
+    let seen = |folder: &Path| {
+        let entries = fs::read_dir(folder.join("sed/pseudo_labels")).expect("the teacher was looked at");
+        let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+        // A kill may leave a file under its first name.
+        files.retain(|path| path.extension().is_some_and(|end| end == "json" || end == "png"));
+        files.sort();
+        let content = |path: PathBuf| (path.file_name().map(ToOwned::to_owned), fs::read(path).unwrap());
+        files.into_iter().map(content).collect::<Vec<_>>()
+    };
+    assert!(!seen(&whole).is_empty(), "no pseudo-labels were kept");
+    assert!(seen(run) == seen(&whole), "pseudo-labels of {} differ", run.display());
     for file in ["config.toml", "split.json"] {
         assert_eq!(fs::read(run.join(file)).unwrap(), fs::read(whole.join(file)).unwrap(), "{file}");
     }

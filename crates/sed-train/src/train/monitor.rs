@@ -194,17 +194,21 @@ impl State {
         self.write(&row);
         self.throughput.step(self.last_row.elapsed().as_secs_f64(), self.waits.take().as_secs_f64());
         self.last_row = Instant::now();
-        let due = self.last_line.is_none_or(|last| last.elapsed() > Duration::from_secs(10));
-        match self.display {
-            Display::Bar => {
-                self.bar.set_position(self.done as u64);
-                self.bar.set_message(self.describe(&row));
-            }
-            Display::Lines if due || self.done == self.total => {
-                eprintln!("{} {}/{}  {}", self.label, self.done, self.total, self.describe(&row));
-                self.last_line = Some(Instant::now());
-            }
-            Display::Lines | Display::Dashboard => {}
+        let pause = match self.display {
+            Display::Bar => Duration::from_millis(100),
+            Display::Lines => Duration::from_secs(10),
+            Display::Dashboard => return,
+        };
+        if self.last_line.is_some_and(|last| last.elapsed() < pause) && self.done < self.total {
+            return;
+        }
+        self.last_line = Some(Instant::now());
+        let description = self.describe(&row);
+        if self.display == Display::Bar {
+            self.bar.set_position(self.done as u64);
+            self.bar.set_message(description);
+        } else {
+            eprintln!("{} {}/{}  {description}", self.label, self.done, self.total);
         }
     }
 
