@@ -50,10 +50,12 @@ use crate::structures::{DetectionLoss, Detections, ImageBatch, StageViews, Targe
 ///
 ///     fn supervised_losses(&self, images: &ImageBatch, targets: &[Targets]) -> Vec<DetectionLoss> {
 ///         let (n, device) = (images.len(), images.pixels.device());
-///         let classes: Vec<i64> = targets.iter().map(|t| t.labels.first().map_or(-1, |&c| c as i64)).collect();
+///         let classes: Vec<i64> =
+///             targets.iter().map(|t| t.labels.first().map_or(-1, |&c| c as i64)).collect();
 ///         let classes = Tensor::<1, Int>::from_ints(classes.as_slice(), &device).reshape([n, 1]);
 ///         let logits = self.forward(images).class_logits;
-///         let focal = SigmoidFocalLoss::default().sum_of_classes(logits, classes, Tensor::ones([n, 1], &device));
+///         let focal =
+///             SigmoidFocalLoss::default().sum_of_classes(logits, classes, Tensor::ones([n, 1], &device));
 ///         let box_regression = Tensor::zeros([1], &device);
 ///         vec![DetectionLoss { stage: "colour", classification: focal, box_regression }]
 ///     }

@@ -151,6 +151,14 @@ pub struct UnsupervisedLoss {
 
 impl UnsupervisedLoss {
     /// The names of the four terms, in the order of [`UnsupervisedLoss::terms`].
+    ///
+    /// ```
+    /// use sed_core::objective::UnsupervisedLoss;
+    ///
+    /// // Columns of a table, before there is a first loss.
+    /// let columns = UnsupervisedLoss::TERMS.map(|term| format!("head/{term}"));
+    /// assert_eq!(columns[0], "head/scale_class");
+    /// ```
     pub const TERMS: [&'static str; 4] = ["scale_class", "scale_box", "distill_class", "distill_box"];
 
     /// The four terms with their names.
@@ -242,8 +250,8 @@ impl Objective {
     ///
     /// ```
     /// use burn::tensor::{Device, Tensor};
-    /// use sed_core::{ClassActivation, Predictions, StageViews, ViewPair};
     /// use sed_core::objective::{Objective, ObjectiveConfig};
+    /// use sed_core::{ClassActivation, Predictions, StageViews, ViewPair};
     ///
     /// let device = Device::default().autodiff();
     /// let outputs = |logits: Tensor<3>| Predictions::new(logits, Tensor::zeros([1, 8, 4], &device));

@@ -16,8 +16,11 @@ const LEAST_SIDE: f32 = 1.0;
 /// ```
 /// use sed_core::{Detections, pseudo_labels::PseudoLabels};
 ///
-/// let found =
-///     Detections { boxes: vec![[0.0, 0.0, 8.0, 8.0]; 3], scores: vec![0.95, 0.8, 0.6], labels: vec![0, 1, 2] };
+/// let found = Detections {
+///     boxes: vec![[0.0, 0.0, 8.0, 8.0]; 3],
+///     scores: vec![0.95, 0.8, 0.6],
+///     labels: vec![0, 1, 2],
+/// };
 /// let kept = |rule: PseudoLabels| rule.targets(&found).labels;
 /// assert_eq!(kept(PseudoLabels::stac()), [0]);
 /// assert_eq!(kept(PseudoLabels::unbiased_teacher()), [0, 1]);

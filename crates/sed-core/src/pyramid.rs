@@ -118,7 +118,10 @@ pub struct PyramidLayout {
 /// A level of the full view and the level of the half view with the same grid.
 ///
 /// ```
-/// use sed_core::{ImageSize, pyramid::{LevelPair, PyramidLayout}};
+/// use sed_core::{
+///     ImageSize,
+///     pyramid::{LevelPair, PyramidLayout},
+/// };
 ///
 /// let full = PyramidLayout::over(ImageSize::new(64, 64), &[8, 16], 3);
 /// let half = PyramidLayout::over(ImageSize::new(32, 32), &[8, 16], 3);
@@ -155,7 +158,10 @@ pub struct CellPairs {
 /// Why two pyramids do not pair.
 ///
 /// ```
-/// use sed_core::{ImageSize, pyramid::{PairingError, PyramidLayout}};
+/// use sed_core::{
+///     ImageSize,
+///     pyramid::{PairingError, PyramidLayout},
+/// };
 ///
 /// // 72 is no multiple of 32: 5 rows of 16 pixels on the full view, 4 of 8 pixels if the half is cut to 32.
 /// let full = PyramidLayout::over(ImageSize::new(72, 64), &[8, 16], 3);

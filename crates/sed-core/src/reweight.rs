@@ -10,7 +10,10 @@ use crate::losses::AnchorLosses;
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use sed_core::{losses::AnchorLosses, reweight::{Granularity, ReweightConfig}};
+/// use sed_core::{
+///     losses::AnchorLosses,
+///     reweight::{Granularity, ReweightConfig},
+/// };
 ///
 /// let device = Device::default();
 /// let losses = AnchorLosses {
@@ -39,7 +42,10 @@ pub enum Granularity {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use sed_core::{losses::AnchorLosses, reweight::{BoxWeights, ReweightConfig}};
+/// use sed_core::{
+///     losses::AnchorLosses,
+///     reweight::{BoxWeights, ReweightConfig},
+/// };
 ///
 /// let device = Device::default();
 /// let losses = AnchorLosses {
@@ -68,7 +74,10 @@ pub enum BoxWeights {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use sed_core::{losses::AnchorLosses, reweight::{Normalizer, ReweightConfig}};
+/// use sed_core::{
+///     losses::AnchorLosses,
+///     reweight::{Normalizer, ReweightConfig},
+/// };
 ///
 /// let device = Device::default();
 /// let losses = AnchorLosses {
@@ -152,7 +161,10 @@ impl Default for ReweightConfig {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use sed_core::{losses::AnchorLosses, reweight::{ReducedLoss, ReweightConfig}};
+/// use sed_core::{
+///     losses::AnchorLosses,
+///     reweight::{ReducedLoss, ReweightConfig},
+/// };
 ///
 /// let device = Device::default();
 /// let losses = AnchorLosses {
@@ -242,7 +254,10 @@ impl ReweightConfig {
     /// ```
     /// use burn::tensor::{Device, Tensor};
     /// use sed_core::{ClassActivation, Predictions, ViewPair, objective::teacher_foreground};
-    /// use sed_core::{losses::{BoxNorm, self_distillation}, reweight::ReweightConfig};
+    /// use sed_core::{
+    ///     losses::{BoxNorm, self_distillation},
+    ///     reweight::ReweightConfig,
+    /// };
     ///
     /// let device = Device::default();
     /// let outputs = |logit: f32| {

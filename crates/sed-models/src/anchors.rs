@@ -223,7 +223,8 @@ impl AnchorConfig {
 /// use sed_models::anchors::AnchorConfig;
 ///
 /// let generator = AnchorConfig::octaves(8.0, 2, 1, &[1.0]).init(&[4, 8]);
-/// let layout = PyramidLayout::over(ImageSize::new(16, 16), &generator.strides(), generator.anchors_per_cell());
+/// let layout =
+///     PyramidLayout::over(ImageSize::new(16, 16), &generator.strides(), generator.anchors_per_cell());
 /// let anchors = generator.grid(&layout);
 /// assert_eq!(anchors.len(), 16 + 4);
 /// // The first of the fine level, the last of the coarse one.

@@ -55,7 +55,8 @@ impl BoxCoder {
     /// use sed_models::box_coder::BoxCoder;
     ///
     /// assert!(BoxCoder::default().validate().is_ok());
-    /// let error = BoxCoder { weights: [10.0, 10.0, 5.0, 0.0], ..Default::default() }.validate().unwrap_err();
+    /// let error =
+    ///     BoxCoder { weights: [10.0, 10.0, 5.0, 0.0], ..Default::default() }.validate().unwrap_err();
     /// assert_eq!(error.option, "box_coder.weights");
     /// ```
     pub fn validate(&self) -> Result<(), InvalidOption> {

@@ -133,7 +133,10 @@ impl ScalePairs {
     /// If the layout lacks a level.
     ///
     /// ```
-    /// use sed_core::{ImageSize, pyramid::{LevelPair, PyramidLayout}};
+    /// use sed_core::{
+    ///     ImageSize,
+    ///     pyramid::{LevelPair, PyramidLayout},
+    /// };
     /// use sed_models::grids::ScalePairs;
     ///
     /// // Levels of 16 and of 4 anchors, of which the second has a partner.

@@ -32,7 +32,10 @@ const LARGEST_LOG_SIZE: f64 = 4.135_166_556_742_356;
 ///
 /// let device = Device::default();
 /// let outputs = |logits: [[f32; 2]; 4]| {
-///     Predictions::new(Tensor::<2>::from_floats(logits, &device).unsqueeze(), Tensor::zeros([1, 4, 4], &device))
+///     Predictions::new(
+///         Tensor::<2>::from_floats(logits, &device).unsqueeze(),
+///         Tensor::zeros([1, 4, 4], &device),
+///     )
 /// };
 /// let teacher = outputs([[4.0, -9.0], [-9.0, -9.0], [-9.0, 0.0], [-9.0, -9.0]]);
 /// let student = outputs([[0.0, -9.0], [-9.0, -9.0], [-9.0, 0.0], [-9.0, -9.0]]);
@@ -65,8 +68,8 @@ impl Default for DenseTeacherLoss {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use sed_core::{ClassActivation, Predictions, ViewPair};
 /// use sed_core::losses::{DenseTeacherLoss, DenseTeacherTerms};
+/// use sed_core::{ClassActivation, Predictions, ViewPair};
 ///
 /// let device = Device::default();
 /// let side = Predictions::new(Tensor::zeros([1, 200, 3], &device), Tensor::zeros([1, 200, 4], &device));
@@ -133,7 +136,8 @@ impl DenseTeacherLoss {
     /// let gradients = (terms.class + terms.boxes).backward();
     /// assert!(logits.grad(&gradients).is_some());
     /// // Of the two boxes the first is learned.
-    /// let slope = deltas.grad(&gradients).unwrap().abs().sum_dim(2).into_data().try_to_vec::<f32>().unwrap();
+    /// let slope =
+    ///     deltas.grad(&gradients).unwrap().abs().sum_dim(2).into_data().try_to_vec::<f32>().unwrap();
     /// assert!(slope[0] > 0.0 && slope[1] == 0.0);
     /// ```
     pub fn forward(

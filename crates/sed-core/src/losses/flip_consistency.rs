@@ -52,15 +52,16 @@ impl Default for FlipConsistency {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use sed_core::{ClassActivation, Predictions, ViewPair};
 /// use sed_core::losses::{FlipConsistency, FlipTerms};
+/// use sed_core::{ClassActivation, Predictions, ViewPair};
 ///
 /// let device = Device::default();
 /// let outputs = |logit: f32| {
 ///     Predictions::new(Tensor::full([1, 2, 1], logit, &device), Tensor::zeros([1, 2, 4], &device))
 /// };
 /// let pair = ViewPair::new(outputs(2.0), outputs(1.0));
-/// let FlipTerms { class, anchors, .. } = FlipConsistency::default().forward(ClassActivation::Sigmoid, &pair);
+/// let FlipTerms { class, anchors, .. } =
+///     FlipConsistency::default().forward(ClassActivation::Sigmoid, &pair);
 /// assert_eq!(anchors.into_scalar::<f32>(), 2.0);
 /// // (σ(2) − σ(1)) · (2 − 1), the mean over both anchors.
 /// let sigmoid = |z: f32| 1.0 / (1.0 + (-z).exp());

@@ -38,8 +38,8 @@ use burn::tensor::Tensor;
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use sed_core::{ClassActivation, Predictions, ViewPair};
 /// use sed_core::losses::{BoxNorm, scale_consistency};
+/// use sed_core::{ClassActivation, Predictions, ViewPair};
 ///
 /// let device = Device::default();
 /// let view = |logit: f32, delta: f32| {

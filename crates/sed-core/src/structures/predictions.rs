@@ -264,8 +264,10 @@ impl ViewPair {
 ///
 /// let device = Device::default();
 /// let pair = |anchors: usize| {
-///     let outputs =
-///         Predictions::new(Tensor::zeros([1, anchors, 3], &device), Tensor::zeros([1, anchors, 4], &device));
+///     let outputs = Predictions::new(
+///         Tensor::zeros([1, anchors, 3], &device),
+///         Tensor::zeros([1, anchors, 4], &device),
+///     );
 ///     ViewPair::new(outputs.clone(), outputs)
 /// };
 /// // The half-size view has partners for 20 of the 84 anchors.

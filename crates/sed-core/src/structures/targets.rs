@@ -6,11 +6,8 @@
 /// ```
 /// use sed_core::Targets;
 ///
-/// let targets = Targets {
-///     boxes: vec![[0.0, 0.0, 8.0, 4.0]],
-///     labels: vec![2],
-///     crowds: vec![[10.0, 0.0, 30.0, 20.0]],
-/// };
+/// let targets =
+///     Targets { boxes: vec![[0.0, 0.0, 8.0, 4.0]], labels: vec![2], crowds: vec![[10.0, 0.0, 30.0, 20.0]] };
 /// assert_eq!(targets.len(), 1);
 /// // An image without objects is an example of background.
 /// assert!(Targets::default().is_empty());

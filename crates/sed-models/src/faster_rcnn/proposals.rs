@@ -62,7 +62,8 @@ impl ProposalFilter {
     /// use sed_models::faster_rcnn::ProposalFilter;
     ///
     /// assert!(ProposalFilter::default().validate().is_ok());
-    /// let error = ProposalFilter { nms_threshold: 1.5, ..ProposalFilter::default() }.validate().unwrap_err();
+    /// let error =
+    ///     ProposalFilter { nms_threshold: 1.5, ..ProposalFilter::default() }.validate().unwrap_err();
     /// assert_eq!(error.option, "proposals.nms_threshold");
     /// ```
     pub fn validate(&self) -> Result<(), InvalidOption> {

@@ -181,7 +181,7 @@ impl RoiLoss {
     /// let object = [0.0, 0.0, 10.0, 10.0];
     /// let targets =
     ///     RoiTargets { rois: Rois::new(&[vec![object]]), labels: vec![Some(0)], objects: vec![object] };
-    /// // Sure of class 0, whose box is found half its width to the right; the background's deltas do not count.
+    /// // Sure of class 0, its box half its width to the right; the background's deltas do not count.
     /// let logits = Tensor::from_floats([[[0.0, 50.0]]], &device);
     /// let deltas = Tensor::from_floats([[[9.0, 9.0, 9.0, 9.0, 0.5, 0.0, 0.0, 0.0]]], &device);
     /// let l1 = RoiLoss { beta: 0.0, ..RoiLoss::default() };

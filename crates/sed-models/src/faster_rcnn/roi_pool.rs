@@ -128,7 +128,8 @@ impl RoiPool {
     ///     ops::roi_align::RoiAlign,
     /// };
     ///
-    /// let pool = RoiPool { align: RoiAlign { output_size: 5, ..RoiAlign::default() }, ..RoiPool::default() };
+    /// let pool =
+    ///     RoiPool { align: RoiAlign { output_size: 5, ..RoiAlign::default() }, ..RoiPool::default() };
     /// // A single map, C4.
     /// let features = [Tensor::zeros([2, 8, 4, 4], &Device::default())];
     /// let rois = Rois::new(&[vec![[0.0, 0.0, 40.0, 64.0]], vec![[8.0, 8.0, 24.0, 24.0]]]);

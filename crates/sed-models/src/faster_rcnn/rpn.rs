@@ -109,7 +109,8 @@ impl RpnConfig {
     /// use burn::tensor::Device;
     /// use sed_models::faster_rcnn::RpnConfig;
     ///
-    /// let rpn = RpnConfig { num_convs: 2, channels: 8, ..RpnConfig::default() }.init(16, &Device::default());
+    /// let rpn =
+    ///     RpnConfig { num_convs: 2, channels: 8, ..RpnConfig::default() }.init(16, &Device::default());
     /// assert_eq!(rpn.head.conv.len(), 2);
     /// assert_eq!(rpn.head.conv[0].0.weight.dims(), [8, 16, 3, 3]);
     /// ```

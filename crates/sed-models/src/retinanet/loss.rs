@@ -147,12 +147,11 @@ impl RetinaNetLoss {
     /// use sed_models::{box_coder::BoxCoder, matcher::Matcher, retinanet::RetinaNetLoss};
     ///
     /// let device = Device::default();
-    /// let predictions = Predictions::new(Tensor::zeros([1, 2, 3], &device), Tensor::ones([1, 2, 4], &device));
+    /// let predictions =
+    ///     Predictions::new(Tensor::zeros([1, 2, 3], &device), Tensor::ones([1, 2, 4], &device));
     /// let anchors = [[0.0, 0.0, 10.0, 10.0], [40.0, 0.0, 50.0, 10.0]];
-    /// let loss = RetinaNetLoss {
-    ///     focal: SigmoidFocalLoss { alpha: 0.5, gamma: 0.0 },
-    ///     ..RetinaNetLoss::default()
-    /// };
+    /// let loss =
+    ///     RetinaNetLoss { focal: SigmoidFocalLoss { alpha: 0.5, gamma: 0.0 }, ..RetinaNetLoss::default() };
     /// // An image without objects: two anchors of three classes at α · ln 2, and no box.
     /// let (matcher, coder) = (Matcher::default(), BoxCoder::default());
     /// let loss = loss.forward(predictions, &anchors, &[Targets::default()], &matcher, &coder);

@@ -133,12 +133,16 @@ impl PostProcess {
     /// let device = Device::default();
     /// let size = ImageSize::new(8, 8);
     /// let layout = PyramidLayout::over(size, &[8], 1);
-    /// let grid = AnchorGrid { layout: &layout, anchors: &[[-4.0, -4.0, 4.0, 4.0]], coder: &BoxCoder::default() };
+    /// let grid =
+    ///     AnchorGrid { layout: &layout, anchors: &[[-4.0, -4.0, 4.0, 4.0]], coder: &BoxCoder::default() };
     /// let logits = Tensor::from_floats([[[-9.0, -9.0, 0.0]]], &device);
     /// let predictions = Predictions::new(logits, Tensor::zeros([1, 1, 4], &device));
     /// let found = PostProcess::default().detections(predictions, grid, &[size]).remove(0);
     /// // Clipped to the image.
-    /// assert_eq!((found.boxes, found.scores, found.labels), (vec![[0.0, 0.0, 4.0, 4.0]], vec![0.5], vec![2]));
+    /// assert_eq!(
+    ///     (found.boxes, found.scores, found.labels),
+    ///     (vec![[0.0, 0.0, 4.0, 4.0]], vec![0.5], vec![2])
+    /// );
     /// ```
     pub fn detections(
         &self,

@@ -43,7 +43,8 @@ impl fmt::Display for Misshaped {
 /// save_safetensors(&Conv2dConfig::new(3, 4, 3).with_bias(false).init(&device), &path)?;
 ///
 /// let mut other = Conv2dConfig::new(3, 8, 3).init(&device);
-/// let Err(WeightsError::Mismatch { mismatch, .. }) = load(&mut other, &path, &LoadOptions::default()) else {
+/// let result = load(&mut other, &path, &LoadOptions::default());
+/// let Err(WeightsError::Mismatch { mismatch, .. }) = result else {
 ///     unreachable!("the file lacks the bias, and its weight has other shapes")
 /// };
 /// assert_eq!(mismatch.missing, ["bias"]);

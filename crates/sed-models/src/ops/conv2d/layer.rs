@@ -95,11 +95,15 @@ impl Conv2d {
     /// `[N, in, H, W]` to `[N, out, H', W']`.
     ///
     /// ```
-    /// use burn::{nn::Initializer, tensor::{Device, Tensor}};
+    /// use burn::{
+    ///     nn::Initializer,
+    ///     tensor::{Device, Tensor},
+    /// };
     /// use sed_models::ops::conv2d::Conv2dConfig;
     ///
     /// let device = Device::default();
-    /// let conv = Conv2dConfig::new(1, 1, 3).with_padding(1).with_initializer(Initializer::Ones).init(&device);
+    /// let conv =
+    ///     Conv2dConfig::new(1, 1, 3).with_padding(1).with_initializer(Initializer::Ones).init(&device);
     /// // The corners see four of the ones, the edges six, the middle all nine.
     /// let sums = conv.forward(Tensor::ones([1, 1, 3, 3], &device)).into_data().try_to_vec::<f32>().unwrap();
     /// assert_eq!(sums, [4.0, 6.0, 4.0, 6.0, 9.0, 6.0, 4.0, 6.0, 4.0]);
@@ -111,7 +115,10 @@ impl Conv2d {
     /// `relu(forward(input))`.
     ///
     /// ```
-    /// use burn::{nn::Initializer, tensor::{Device, Tensor}};
+    /// use burn::{
+    ///     nn::Initializer,
+    ///     tensor::{Device, Tensor},
+    /// };
     /// use sed_models::ops::conv2d::Conv2dConfig;
     ///
     /// let device = Device::default();
