@@ -18,6 +18,16 @@ use burn::tensor::{Device, Tensor};
 use thiserror::Error;
 
 /// A backend that can be compiled in.
+///
+/// ```
+/// use sed_core::device::Backend;
+///
+/// let backend: Backend = "cpu".parse()?;
+/// assert_eq!(backend, Backend::Flex);
+/// assert!(backend.is_compiled() && !backend.is_gpu());
+/// assert_eq!(Backend::Cuda.to_string(), "cuda");
+/// # Ok::<(), sed_core::device::DeviceError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backend {
     /// Burn's CPU backend in plain Rust, the default.
@@ -37,6 +47,15 @@ pub enum Backend {
 }
 
 /// Why no device came of a name.
+///
+/// ```
+/// use sed_core::device::{DeviceError, parse_device};
+///
+/// assert_eq!(parse_device("abacus"), Err(DeviceError::Unknown("abacus".to_owned())));
+/// let error = parse_device("flex:1").unwrap_err();
+/// assert!(matches!(&error, DeviceError::Index { name, .. } if name == "flex"));
+/// assert_eq!(error.to_string(), "device `flex`: `1` is not a valid index, this device takes none");
+/// ```
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 pub enum DeviceError {
     /// No backend has that name.
@@ -84,10 +103,25 @@ pub enum DeviceError {
 
 impl Backend {
     /// All backends, in the order in which `default` prefers them: Burn's own order.
+    ///
+    /// ```
+    /// use sed_core::device::Backend;
+    ///
+    /// let gpus = Backend::ALL.into_iter().filter(|backend| backend.is_gpu()).count();
+    /// assert_eq!((gpus, Backend::ALL.len()), (5, 7));
+    /// ```
     pub const ALL: [Self; 7] =
         [Self::Cuda, Self::Metal, Self::Rocm, Self::Vulkan, Self::Wgpu, Self::Flex, Self::Ndarray];
 
     /// The backends that are compiled in, preferred first.
+    ///
+    /// ```
+    /// use sed_core::device::Backend;
+    ///
+    /// let compiled = Backend::compiled();
+    /// assert!(compiled.contains(&Backend::Flex));
+    /// assert!(compiled.iter().all(|backend| backend.is_compiled()));
+    /// ```
     pub fn compiled() -> Vec<Self> {
         Self::ALL.into_iter().filter(|backend| backend.is_compiled()).collect()
     }
@@ -110,6 +144,14 @@ impl Backend {
     }
 
     /// The name on the command line, which is the Cargo feature's too.
+    ///
+    /// ```
+    /// use sed_core::device::Backend;
+    ///
+    /// for backend in Backend::ALL {
+    ///     assert_eq!(backend.name().parse(), Ok(backend));
+    /// }
+    /// ```
     pub fn name(self) -> &'static str {
         match self {
             Self::Flex => "flex",
@@ -230,6 +272,16 @@ pub fn parse_device(name: &str) -> Result<Device, DeviceError> {
 /// # Errors
 ///
 /// As [`parse_device`], or if nothing is compiled in.
+///
+/// ```
+/// use burn::tensor::Tensor;
+/// use sed_core::device::default_device;
+///
+/// let device = default_device()?;
+/// let three = Tensor::<1>::ones([3], &device).sum();
+/// assert_eq!(three.into_scalar::<f32>(), 3.0);
+/// # Ok::<(), sed_core::device::DeviceError>(())
+/// ```
 pub fn default_device() -> Result<Device, DeviceError> {
     match std::env::var_os("BURN_DEVICE") {
         Some(name) => {

@@ -1,6 +1,15 @@
 use thiserror::Error;
 
 /// A hyper-parameter outside its range.
+///
+/// ```
+/// use sed_core::{InvalidOption, losses::SigmoidFocalLoss};
+///
+/// let refused: Result<(), InvalidOption> = SigmoidFocalLoss { alpha: 1.5, gamma: 2.0 }.validate();
+/// let error = refused.unwrap_err();
+/// assert_eq!((error.option, error.value), ("alpha", 1.5));
+/// assert_eq!(error.to_string(), "alpha = 1.5: it must be in [0, 1]");
+/// ```
 #[derive(Debug, Clone, PartialEq, Error)]
 #[error("{option} = {value}: it must be {rule}")]
 pub struct InvalidOption {
@@ -18,6 +27,14 @@ impl InvalidOption {
     /// # Errors
     ///
     /// Otherwise.
+    ///
+    /// ```
+    /// use sed_core::InvalidOption;
+    ///
+    /// assert!(InvalidOption::unless_non_negative("weight", 0.0).is_ok());
+    /// let error = InvalidOption::unless_non_negative("weight", -1.0).unwrap_err();
+    /// assert_eq!(error.to_string(), "weight = -1: it must be finite and not negative");
+    /// ```
     pub fn unless_non_negative(option: &'static str, value: f64) -> Result<(), Self> {
         Self::unless(value.is_finite() && value >= 0.0, option, value, "finite and not negative")
     }
@@ -27,6 +44,13 @@ impl InvalidOption {
     /// # Errors
     ///
     /// Otherwise.
+    ///
+    /// ```
+    /// use sed_core::InvalidOption;
+    ///
+    /// assert!(InvalidOption::unless_positive("epsilon", 1e-3).is_ok());
+    /// assert!(InvalidOption::unless_positive("epsilon", 0.0).is_err());
+    /// ```
     pub fn unless_positive(option: &'static str, value: f64) -> Result<(), Self> {
         Self::unless(value.is_finite() && value > 0.0, option, value, "finite and above 0")
     }
@@ -36,6 +60,13 @@ impl InvalidOption {
     /// # Errors
     ///
     /// Otherwise.
+    ///
+    /// ```
+    /// use sed_core::InvalidOption;
+    ///
+    /// assert!(InvalidOption::unless_fraction("threshold", 1.0).is_ok());
+    /// assert!(InvalidOption::unless_fraction("threshold", 70.0).is_err());
+    /// ```
     pub fn unless_fraction(option: &'static str, value: f64) -> Result<(), Self> {
         Self::unless((0.0..=1.0).contains(&value), option, value, "in [0, 1]")
     }
@@ -45,6 +76,13 @@ impl InvalidOption {
     /// # Errors
     ///
     /// Otherwise.
+    ///
+    /// ```
+    /// use sed_core::InvalidOption;
+    ///
+    /// assert!(InvalidOption::unless_temperature("temperature", 0.5).is_ok());
+    /// assert!(InvalidOption::unless_temperature("temperature", 0.0).is_err());
+    /// ```
     pub fn unless_temperature(option: &'static str, value: f64) -> Result<(), Self> {
         Self::unless((0.01..=1.0).contains(&value), option, value, "in [0.01, 1]")
     }

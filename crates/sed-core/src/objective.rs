@@ -20,6 +20,16 @@ enum AnchorLoss {
 }
 
 /// The options of the [`Objective`].
+///
+/// ```
+/// use sed_core::objective::ObjectiveConfig;
+///
+/// let config = ObjectiveConfig { distill_weight: 2.0, ..Default::default() };
+/// assert_eq!((config.scale_weight, config.box_weight), (1.0, 0.5));
+/// // What a file leaves out has its default.
+/// let read: ObjectiveConfig = serde_json::from_str(r#"{"distill_weight": 2.0}"#).unwrap();
+/// assert_eq!(read, config);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ObjectiveConfig {
@@ -58,6 +68,15 @@ impl Default for ObjectiveConfig {
 impl ObjectiveConfig {
     /// The self-distillation alone, each anchor weighted alike: soft labels as of Humble Teacher (Tang et al., CVPR 2021),
     /// on all anchors instead of on proposals.
+    ///
+    /// ```
+    /// use sed_core::objective::{Objective, ObjectiveConfig};
+    ///
+    /// let config = ObjectiveConfig::default().soft_labels();
+    /// assert_eq!((config.scale_weight, config.reweight.gamma), (0.0, 0.0));
+    /// assert!(!Objective::new(config)?.compares_scales());
+    /// # Ok::<(), sed_core::InvalidOption>(())
+    /// ```
     #[must_use]
     pub fn soft_labels(self) -> Self {
         Self { scale_weight: 0.0, reweight: ReweightConfig { gamma: 0.0, ..self.reweight }, ..self }
@@ -68,6 +87,14 @@ impl ObjectiveConfig {
     /// # Errors
     ///
     /// If a weight is negative or not finite, or an option of a part is out of range.
+    ///
+    /// ```
+    /// use sed_core::objective::ObjectiveConfig;
+    ///
+    /// assert!(ObjectiveConfig::default().validate().is_ok());
+    /// let error = ObjectiveConfig { scale_weight: -1.0, ..Default::default() }.validate().unwrap_err();
+    /// assert_eq!(error.to_string(), "scale_weight = -1: it must be finite and not negative");
+    /// ```
     pub fn validate(&self) -> Result<(), InvalidOption> {
         for (option, value) in [
             ("scale_weight", self.scale_weight),
@@ -85,6 +112,26 @@ impl ObjectiveConfig {
 
 /// The losses of one stage on unlabeled images, weighted as they enter the total, but for
 /// `n_u / n_s`.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_core::objective::UnsupervisedLoss;
+///
+/// let number = |value: f32| Tensor::<1>::from_floats([value], &Device::default());
+/// let loss = UnsupervisedLoss {
+///     stage: "head",
+///     teacher_foreground: number(12.0),
+///     scale_class: number(0.5),
+///     scale_box: number(0.25),
+///     distill_class: number(1.0),
+///     distill_box: number(0.25),
+/// };
+/// assert_eq!(loss.total().into_scalar::<f32>(), 2.0);
+/// for (name, term) in loss.terms() {
+///     println!("{}/{name}: {}", loss.stage, term.clone().into_scalar::<f32>());
+/// }
+/// assert_eq!(loss.terms().map(|(name, _)| name), UnsupervisedLoss::TERMS);
+/// ```
 #[derive(Debug, Clone)]
 pub struct UnsupervisedLoss {
     /// The stage's name in logs, as in [`StageViews::stage`].
@@ -104,6 +151,14 @@ pub struct UnsupervisedLoss {
 
 impl UnsupervisedLoss {
     /// The names of the four terms, in the order of [`UnsupervisedLoss::terms`].
+    ///
+    /// ```
+    /// use sed_core::objective::UnsupervisedLoss;
+    ///
+    /// // Columns of a table, before there is a first loss.
+    /// let columns = UnsupervisedLoss::TERMS.map(|term| format!("head/{term}"));
+    /// assert_eq!(columns[0], "head/scale_class");
+    /// ```
     pub const TERMS: [&'static str; 4] = ["scale_class", "scale_box", "distill_class", "distill_box"];
 
     /// The four terms with their names.
@@ -159,6 +214,16 @@ impl Objective {
     /// # Errors
     ///
     /// As [`ObjectiveConfig::validate`].
+    ///
+    /// ```
+    /// use sed_core::objective::{Objective, ObjectiveConfig};
+    ///
+    /// let objective = Objective::new(ObjectiveConfig { scale_weight: 0.5, ..Default::default() })?;
+    /// assert_eq!(objective.config().scale_weight, 0.5);
+    /// assert!(objective.compares_scales());
+    /// assert!(Objective::new(ObjectiveConfig { temperature: 0.0, ..Default::default() }).is_err());
+    /// # Ok::<(), sed_core::InvalidOption>(())
+    /// ```
     pub fn new(config: ObjectiveConfig) -> Result<Self, InvalidOption> {
         config.validate()?;
         Ok(Self { config })
@@ -182,6 +247,30 @@ impl Objective {
     /// # Panics
     ///
     /// If a stage has no pair with the teacher, or none with the half-size view where λ_s is above 0.
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use sed_core::objective::{Objective, ObjectiveConfig};
+    /// use sed_core::{ClassActivation, Predictions, StageViews, ViewPair};
+    ///
+    /// let device = Device::default().autodiff();
+    /// let outputs = |logits: Tensor<3>| Predictions::new(logits, Tensor::zeros([1, 8, 4], &device));
+    /// let student = Tensor::<3>::zeros([1, 8, 3], &device).require_grad();
+    /// let teacher = Tensor::<3>::ones([1, 8, 3], &device).require_grad();
+    /// let half = Tensor::<3>::zeros([1, 8, 3], &device);
+    /// let stage = StageViews::new(
+    ///     "head",
+    ///     ClassActivation::Sigmoid,
+    ///     ViewPair::new(outputs(student.clone()), outputs(half)),
+    ///     ViewPair::new(outputs(student.clone()), outputs(teacher.clone())),
+    /// );
+    /// let losses = Objective::new(ObjectiveConfig::default())?.unsupervised(&[stage]);
+    /// let gradients = losses[0].total().backward();
+    /// // The student is drawn upwards to its teacher, who learns nothing from it.
+    /// assert!(student.grad(&gradients).unwrap().max().into_scalar::<f32>() < 0.0);
+    /// assert!(teacher.grad(&gradients).is_none());
+    /// # Ok::<(), sed_core::InvalidOption>(())
+    /// ```
     pub fn unsupervised(&self, stages: &[StageViews]) -> Vec<UnsupervisedLoss> {
         stages.iter().map(|stage| self.stage(stage)).collect()
     }
@@ -192,6 +281,31 @@ impl Objective {
     /// # Panics
     ///
     /// As [`total_loss`].
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use sed_core::DetectionLoss;
+    /// use sed_core::objective::{Objective, ObjectiveConfig, UnsupervisedLoss};
+    ///
+    /// let number = |value: f32| Tensor::<1>::from_floats([value], &Device::default());
+    /// let supervised =
+    ///     [DetectionLoss { stage: "head", classification: number(0.5), box_regression: number(0.25) }];
+    /// let unsupervised = [UnsupervisedLoss {
+    ///     stage: "head",
+    ///     teacher_foreground: number(12.0),
+    ///     scale_class: number(0.5),
+    ///     scale_box: number(0.0),
+    ///     distill_class: number(1.0),
+    ///     distill_box: number(0.0),
+    /// }];
+    /// let objective = Objective::new(ObjectiveConfig::default())?;
+    /// // Four unlabeled images beside two labeled ones.
+    /// let loss = objective.total(&supervised, &unsupervised, 4, 2);
+    /// assert_eq!(loss.into_scalar::<f32>(), 0.75 + 4.0 / 2.0 * 1.5);
+    /// // The burn-in has labeled images alone.
+    /// assert_eq!(objective.total(&supervised, &[], 0, 2).into_scalar::<f32>(), 0.75);
+    /// # Ok::<(), sed_core::InvalidOption>(())
+    /// ```
     pub fn total(
         &self,
         supervised: &[DetectionLoss],
@@ -270,6 +384,18 @@ impl Objective {
 /// # Panics
 ///
 /// If there is no loss at all, or `n_s` is 0 where there are unsupervised losses.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_core::{DetectionLoss, objective::total_loss};
+///
+/// let number = |value: f32| Tensor::<1>::from_floats([value], &Device::default());
+/// let supervised =
+///     [DetectionLoss { stage: "head", classification: number(0.5), box_regression: number(0.25) }];
+/// // Four unlabeled images beside two labeled ones.
+/// let loss = total_loss(&supervised, [number(1.0), number(0.5)], 4, 2);
+/// assert_eq!(loss.into_scalar::<f32>(), 0.75 + 4.0 / 2.0 * 1.5);
+/// ```
 pub fn total_loss(
     supervised: &[DetectionLoss],
     unsupervised: impl IntoIterator<Item = Tensor<1>>,
@@ -287,6 +413,18 @@ pub fn total_loss(
 
 /// `[1]`, the foreground score of the teacher's outputs, summed over all anchors of all images: about
 /// the number of anchors that lie on objects. Carries no gradient.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_core::{ClassActivation, Predictions, objective::teacher_foreground};
+///
+/// let device = Device::default();
+/// // Two anchors whose best class has a probability of 1/2, one that is background.
+/// let logits = Tensor::<3>::from_floats([[[0.0, -9.0], [-9.0, 0.0], [-99.0, -99.0]]], &device);
+/// let teacher = Predictions::new(logits, Tensor::zeros([1, 3, 4], &device));
+/// let score = teacher_foreground(ClassActivation::Sigmoid, &teacher);
+/// assert!((score.into_scalar::<f32>() - 1.0).abs() < 1e-6);
+/// ```
 pub fn teacher_foreground(activation: ClassActivation, teacher: &Predictions) -> Tensor<1> {
     #[cfg(feature = "flex")]
     if let (ClassActivation::Sigmoid, Some(sum)) = (activation, foreground_sum(&teacher.class_logits)) {

@@ -16,6 +16,13 @@ use thiserror::Error;
 use crate::structures::ImageSize;
 
 /// The grid of one level.
+///
+/// ```
+/// use sed_core::pyramid::LevelLayout;
+///
+/// let level = LevelLayout { stride: 8, height: 32, width: 48, anchors_per_cell: 9 };
+/// assert_eq!(level.num_anchors(), 32 * 48 * 9);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LevelLayout {
     /// Pixels of the image between two cells.
@@ -93,6 +100,15 @@ impl LevelLayout {
 
 /// The grids of all levels, finest first; anchors are numbered level by level, within a level row
 /// by row, and within a cell one after another.
+///
+/// ```
+/// use sed_core::{ImageSize, pyramid::PyramidLayout};
+///
+/// let layout = PyramidLayout::over(ImageSize::new(64, 96), &[8, 16, 32], 3);
+/// let grids: Vec<_> = layout.levels.iter().map(|level| (level.height, level.width)).collect();
+/// assert_eq!(grids, [(8, 12), (4, 6), (2, 3)]);
+/// assert_eq!(layout.num_anchors(), 3 * (96 + 24 + 6));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PyramidLayout {
     /// One entry a level.
@@ -100,6 +116,18 @@ pub struct PyramidLayout {
 }
 
 /// A level of the full view and the level of the half view with the same grid.
+///
+/// ```
+/// use sed_core::{
+///     ImageSize,
+///     pyramid::{LevelPair, PyramidLayout},
+/// };
+///
+/// let full = PyramidLayout::over(ImageSize::new(64, 64), &[8, 16], 3);
+/// let half = PyramidLayout::over(ImageSize::new(32, 32), &[8, 16], 3);
+/// // Stride 16 of the full view with stride 8 of the half view.
+/// assert_eq!(full.pair_with_half(&half), Ok(vec![LevelPair { full: 1, half: 0 }]));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LevelPair {
     /// Index into the levels of the full view.
@@ -110,6 +138,15 @@ pub struct LevelPair {
 
 /// The anchors of a single map that pair: entry `k` of `full` and entry `k` of `half`, both numbers of
 /// anchors within their level.
+///
+/// ```
+/// use sed_core::pyramid::{CellPairs, LevelLayout};
+///
+/// let map = |side: usize| LevelLayout { stride: 16, height: side, width: side, anchors_per_cell: 2 };
+/// let pairs = map(2).pair_with_half_map(&map(1), &[(1, 0)]);
+/// // The large anchor of the first cell with the small one of the only cell.
+/// assert_eq!(pairs, Ok(CellPairs { full: vec![1], half: vec![0] }));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CellPairs {
     /// Anchors of the full view.
@@ -119,6 +156,21 @@ pub struct CellPairs {
 }
 
 /// Why two pyramids do not pair.
+///
+/// ```
+/// use sed_core::{
+///     ImageSize,
+///     pyramid::{PairingError, PyramidLayout},
+/// };
+///
+/// // 72 is no multiple of 32: 5 rows of 16 pixels on the full view, 4 of 8 pixels if the half is cut to 32.
+/// let full = PyramidLayout::over(ImageSize::new(72, 64), &[8, 16], 3);
+/// let half = PyramidLayout::over(ImageSize::new(32, 32), &[8, 16], 3);
+/// match full.pair_with_half(&half) {
+///     Err(PairingError::Grid { full, half, .. }) => assert_eq!((full, half), ([5, 4], [4, 4])),
+///     other => unreachable!("{other:?}"),
+/// }
+/// ```
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum PairingError {
     /// Two levels see the same scene on different grids.
@@ -176,6 +228,14 @@ pub enum PairingError {
 impl PyramidLayout {
     /// The layout of levels with the given strides and anchors a cell over an image; a level's grid
     /// is the image divided by the stride, rounded up, as convolutions with padding make it.
+    ///
+    /// ```
+    /// use sed_core::{ImageSize, pyramid::PyramidLayout};
+    ///
+    /// // 100 / 8 is rounded up.
+    /// let layout = PyramidLayout::over(ImageSize::new(100, 64), &[8], 1);
+    /// assert_eq!((layout.levels[0].height, layout.levels[0].width), (13, 8));
+    /// ```
     pub fn over(image: ImageSize, strides: &[usize], anchors_per_cell: usize) -> Self {
         let levels = strides
             .iter()

@@ -7,6 +7,27 @@ use crate::error::InvalidOption;
 use crate::losses::AnchorLosses;
 
 /// How many weights an anchor has.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_core::{
+///     losses::AnchorLosses,
+///     reweight::{Granularity, ReweightConfig},
+/// };
+///
+/// let device = Device::default();
+/// let losses = AnchorLosses {
+///     class: Tensor::from_floats([[[1.0, 2.0]]], &device),
+///     boxes: Tensor::from_floats([[4.0]], &device),
+///     probability_difference: Tensor::from_floats([[[0.5, -0.25]]], &device),
+/// };
+/// let class = |granularity: Granularity| {
+///     let config = ReweightConfig { granularity, ..Default::default() };
+///     config.reduce(losses.clone(), Tensor::ones([1], &device)).class.into_scalar::<f32>()
+/// };
+/// // ½ · (1 + 2), and ½ · 1 + ¼ · 2.
+/// assert_eq!((class(Granularity::PerAnchor), class(Granularity::PerClass)), (1.5, 1.0));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Granularity {
@@ -18,6 +39,27 @@ pub enum Granularity {
 }
 
 /// What the box terms of the anchors are weighted by.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_core::{
+///     losses::AnchorLosses,
+///     reweight::{BoxWeights, ReweightConfig},
+/// };
+///
+/// let device = Device::default();
+/// let losses = AnchorLosses {
+///     class: Tensor::from_floats([[[1.0], [1.0]]], &device),
+///     boxes: Tensor::from_floats([[4.0, 8.0]], &device),
+///     probability_difference: Tensor::from_floats([[[0.5], [0.0]]], &device),
+/// };
+/// let boxes = |boxes: BoxWeights| {
+///     let config = ReweightConfig { boxes, ..Default::default() };
+///     config.reduce(losses.clone(), Tensor::ones([1], &device)).boxes.into_scalar::<f32>()
+/// };
+/// // The two sides agree on the class of the second anchor.
+/// assert_eq!((boxes(BoxWeights::Inconsistency), boxes(BoxWeights::Uniform)), (2.0, 12.0));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BoxWeights {
@@ -29,6 +71,29 @@ pub enum BoxWeights {
 }
 
 /// What the weighted sum is divided by.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_core::{
+///     losses::AnchorLosses,
+///     reweight::{Normalizer, ReweightConfig},
+/// };
+///
+/// let device = Device::default();
+/// let losses = AnchorLosses {
+///     class: Tensor::from_floats([[[2.0], [8.0]]], &device),
+///     boxes: Tensor::zeros([1, 2], &device),
+///     probability_difference: Tensor::from_floats([[[0.5], [0.25]]], &device),
+/// };
+/// let class = |normalizer: Normalizer| {
+///     let config = ReweightConfig { normalizer, epsilon: 1e-3, ..Default::default() };
+///     config.reduce(losses.clone(), Tensor::from_floats([6.0], &device)).class.into_scalar::<f32>()
+/// };
+/// // ½ · 2 + ¼ · 8 is 3: over a weight of ¾, over two anchors, over a foreground score of 6.
+/// assert_eq!(class(Normalizer::WeightSum), 4.0);
+/// assert_eq!(class(Normalizer::AnchorCount), 1.5);
+/// assert_eq!(class(Normalizer::TeacherForeground), 0.5);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Normalizer {
@@ -51,6 +116,19 @@ pub enum Normalizer {
 /// is our design.)
 ///
 /// The maximum is over all classes, for a softmax head over the background as well.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_core::reweight::ReweightConfig;
+///
+/// let difference = Tensor::<3>::from_floats([[[0.5, 0.1], [0.0, 0.0]]], &Device::default());
+/// let weights = |gamma: f64| {
+///     let config = ReweightConfig { gamma, ..Default::default() };
+///     config.anchor_weights(difference.clone()).into_data().try_to_vec::<f32>().unwrap()
+/// };
+/// assert_eq!(weights(1.0), [0.5, 0.0]);
+/// assert_eq!(weights(0.0), [1.0, 1.0]);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ReweightConfig {
@@ -80,6 +158,25 @@ impl Default for ReweightConfig {
 }
 
 /// The two terms of a loss over all anchors.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_core::{
+///     losses::AnchorLosses,
+///     reweight::{ReducedLoss, ReweightConfig},
+/// };
+///
+/// let device = Device::default();
+/// let losses = AnchorLosses {
+///     class: Tensor::ones([1, 4, 3], &device),
+///     boxes: Tensor::ones([1, 4], &device),
+///     probability_difference: Tensor::full([1, 4, 3], 0.5, &device),
+/// };
+/// let ReducedLoss { class, boxes } =
+///     ReweightConfig::default().reduce(losses, Tensor::from_floats([2.0], &device));
+/// // Four anchors of weight ½, with three classes each, over a foreground score of 2.
+/// assert_eq!((class.into_scalar::<f32>(), boxes.into_scalar::<f32>()), (3.0, 1.0));
+/// ```
 #[derive(Debug, Clone)]
 pub struct ReducedLoss {
     /// `[1]`.
@@ -107,6 +204,14 @@ impl ReweightConfig {
     /// # Errors
     ///
     /// If `gamma` is negative, `epsilon` not above 0, or either not finite.
+    ///
+    /// ```
+    /// use sed_core::reweight::ReweightConfig;
+    ///
+    /// assert!(ReweightConfig::default().validate().is_ok());
+    /// let error = ReweightConfig { epsilon: 0.0, ..Default::default() }.validate().unwrap_err();
+    /// assert_eq!(error.to_string(), "reweight.epsilon = 0: it must be finite and above 0");
+    /// ```
     pub fn validate(&self) -> Result<(), InvalidOption> {
         InvalidOption::unless_non_negative("reweight.gamma", self.gamma)?;
         InvalidOption::unless_positive("reweight.epsilon", self.epsilon)
@@ -127,6 +232,15 @@ impl ReweightConfig {
     }
 
     /// The weight of each anchor and class, `[N, A, C]`, of the probability differences `[N, A, C]`.
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use sed_core::reweight::ReweightConfig;
+    ///
+    /// let difference = Tensor::<3>::from_floats([[[0.25, -0.5]]], &Device::default());
+    /// let weights = ReweightConfig { gamma: 2.0, ..Default::default() }.class_weights(difference);
+    /// assert_eq!(weights.into_data().try_to_vec::<f32>().unwrap(), [0.0625, 0.25]);
+    /// ```
     pub fn class_weights(&self, probability_difference: Tensor<3>) -> Tensor<3> {
         self.power(probability_difference.inner().abs())
     }
@@ -136,6 +250,26 @@ impl ReweightConfig {
     /// `teacher_foreground` is `[1]`, the teacher's foreground scores summed
     /// ([`teacher_foreground`](crate::objective::teacher_foreground)); only
     /// [`Normalizer::TeacherForeground`] looks at it. No gradient flows into weights or normaliser.
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use sed_core::{ClassActivation, Predictions, ViewPair, objective::teacher_foreground};
+    /// use sed_core::{
+    ///     losses::{BoxNorm, self_distillation},
+    ///     reweight::ReweightConfig,
+    /// };
+    ///
+    /// let device = Device::default();
+    /// let outputs = |logit: f32| {
+    ///     Predictions::new(Tensor::full([2, 50, 3], logit, &device), Tensor::zeros([2, 50, 4], &device))
+    /// };
+    /// let pair = ViewPair::new(outputs(-2.0), outputs(-1.0));
+    /// let losses = self_distillation(ClassActivation::Sigmoid, &pair, BoxNorm::default());
+    /// let foreground = teacher_foreground(ClassActivation::Sigmoid, &pair.other);
+    /// let loss = ReweightConfig::default().reduce(losses, foreground);
+    /// assert!(loss.class.into_scalar::<f32>() > 0.0);
+    /// assert_eq!(loss.boxes.into_scalar::<f32>(), 0.0);
+    /// ```
     pub fn reduce(&self, losses: AnchorLosses, teacher_foreground: Tensor<1>) -> ReducedLoss {
         let [n, a] = losses.boxes.dims();
         self.normalize(self.weighted_sums(losses), n * a, teacher_foreground)

@@ -11,6 +11,19 @@ use thiserror::Error;
 ///
 /// An anchor of size `s` and ratio `r` (height over width) has width `s/√r` and height `s·√r`, so
 /// its area is `s²` for each ratio.
+///
+/// ```
+/// use sed_core::{ImageSize, pyramid::PyramidLayout};
+/// use sed_models::anchors::AnchorConfig;
+///
+/// // One level of stride 8, with anchors of 16 px: a square, and one four times as high as wide.
+/// let config = AnchorConfig { sizes: vec![vec![16.0]], ratios: vec![1.0, 4.0], rounding: false };
+/// let layout = PyramidLayout::over(ImageSize::new(8, 16), &[8], config.anchors_per_cell());
+/// let anchors = config.init(&[8]).grid(&layout);
+/// assert_eq!(anchors[..2], [[-8.0, -8.0, 8.0, 8.0], [-4.0, -16.0, 4.0, 16.0]]);
+/// // The second cell lies 8 px to the right.
+/// assert_eq!(anchors[2], [0.0, -8.0, 16.0, 8.0]);
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AnchorConfig {
@@ -26,6 +39,15 @@ pub struct AnchorConfig {
 }
 
 /// What is wrong with an [`AnchorConfig`].
+///
+/// ```
+/// use sed_models::anchors::{AnchorConfig, AnchorConfigError};
+///
+/// let config = AnchorConfig { ratios: vec![1.0, -2.0], ..AnchorConfig::default() };
+/// let error = config.validate(5).unwrap_err();
+/// assert_eq!(error, AnchorConfigError::NotPositive { field: "ratios", value: -2.0 });
+/// assert_eq!(error.to_string(), "anchors.ratios: -2 is not a positive number");
+/// ```
 #[derive(Debug, Error, PartialEq)]
 pub enum AnchorConfigError {
     /// No size on a level, or levels with different numbers of sizes.
@@ -63,6 +85,15 @@ impl Default for AnchorConfig {
 impl AnchorConfig {
     /// Sizes `first · 2^l · 2^(k/per_octave)` for level `l` and `k = 0 … per_octave − 1`, not rounded:
     /// the anchors of a level are exactly twice those of the level below.
+    ///
+    /// ```
+    /// use sed_models::anchors::AnchorConfig;
+    ///
+    /// let config = AnchorConfig::octaves(8.0, 3, 1, &[1.0]);
+    /// assert_eq!(config.sizes, [[8.0], [16.0], [32.0]]);
+    /// let denser = AnchorConfig::octaves(8.0, 3, 2, &[1.0]);
+    /// assert_eq!(denser.sizes[2][1], 4.0 * denser.sizes[0][1]);
+    /// ```
     pub fn octaves(first: f32, levels: usize, per_octave: usize, ratios: &[f32]) -> Self {
         // A power of two is exact in floating point, so doubling the first level's sizes keeps the
         // factor between levels exact whatever the rounding of the first level's roots.
@@ -75,6 +106,15 @@ impl AnchorConfig {
 
     /// The anchors of torchvision's `retinanet_resnet50_fpn`: sizes cut to whole numbers, corners
     /// rounded.
+    ///
+    /// ```
+    /// use sed_models::anchors::AnchorConfig;
+    ///
+    /// let config = AnchorConfig::torchvision();
+    /// // 32 · 2^(1/3) is 40.3, 32 · 2^(2/3) is 50.8.
+    /// assert_eq!(config.sizes[0], [32.0, 40.0, 50.0]);
+    /// assert!(config.rounding);
+    /// ```
     pub fn torchvision() -> Self {
         let sizes = (0..5)
             .map(|l| {
@@ -86,6 +126,13 @@ impl AnchorConfig {
     }
 
     /// The number of anchors in each cell.
+    ///
+    /// ```
+    /// use sed_models::anchors::AnchorConfig;
+    ///
+    /// // Three sizes in three ratios.
+    /// assert_eq!(AnchorConfig::default().anchors_per_cell(), 9);
+    /// ```
     pub fn anchors_per_cell(&self) -> usize {
         self.sizes.first().map_or(0, Vec::len) * self.ratios.len()
     }
@@ -95,6 +142,17 @@ impl AnchorConfig {
     /// # Errors
     ///
     /// The broken rule.
+    ///
+    /// ```
+    /// use sed_models::anchors::{AnchorConfig, AnchorConfigError};
+    ///
+    /// assert!(AnchorConfig::default().validate(5).is_ok());
+    /// // A pyramid that ends at P6.
+    /// assert_eq!(
+    ///     AnchorConfig::default().validate(4),
+    ///     Err(AnchorConfigError::Levels { sizes: 5, pyramid: 4 })
+    /// );
+    /// ```
     pub fn validate(&self, levels: usize) -> Result<(), AnchorConfigError> {
         let counts: Vec<usize> = self.sizes.iter().map(Vec::len).collect();
         if self.sizes.len() != levels {
@@ -119,6 +177,14 @@ impl AnchorConfig {
     /// # Panics
     ///
     /// If there is not one stride for each level of sizes.
+    ///
+    /// ```
+    /// use sed_models::anchors::AnchorConfig;
+    ///
+    /// let generator = AnchorConfig::octaves(32.0, 3, 2, &[0.5, 1.0, 2.0]).init(&[8, 16, 32]);
+    /// assert_eq!(generator.strides(), [8, 16, 32]);
+    /// assert_eq!(generator.anchors_per_cell(), 6);
+    /// ```
     pub fn init(&self, strides: &[usize]) -> AnchorGenerator {
         assert_eq!(
             self.sizes.len(),
@@ -151,6 +217,19 @@ impl AnchorConfig {
 ///
 /// The anchors of cell `(i, j)` of a level of stride `t` are centred at `(t·j, t·i)`, the corner of
 /// the cell at the top left, as torchvision has it.
+///
+/// ```
+/// use sed_core::{ImageSize, pyramid::PyramidLayout};
+/// use sed_models::anchors::AnchorConfig;
+///
+/// let generator = AnchorConfig::octaves(8.0, 2, 1, &[1.0]).init(&[4, 8]);
+/// let layout =
+///     PyramidLayout::over(ImageSize::new(16, 16), &generator.strides(), generator.anchors_per_cell());
+/// let anchors = generator.grid(&layout);
+/// assert_eq!(anchors.len(), 16 + 4);
+/// // The first of the fine level, the last of the coarse one.
+/// assert_eq!((anchors[0], anchors[19]), ([-4.0, -4.0, 4.0, 4.0], [0.0, 0.0, 16.0, 16.0]));
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct AnchorGenerator {
     /// Stride and the anchors around the origin.
@@ -173,6 +252,14 @@ impl AnchorGenerator {
     /// # Panics
     ///
     /// If there is no level, or the finest has an odd stride.
+    ///
+    /// ```
+    /// use sed_models::anchors::AnchorConfig;
+    ///
+    /// let generator = AnchorConfig::octaves(32.0, 2, 1, &[1.0]).init(&[8, 16]).with_finer_level();
+    /// assert_eq!(generator.strides(), [4, 8, 16]);
+    /// assert!(generator.doubles(8, 4));
+    /// ```
     pub fn with_finer_level(&self) -> Self {
         let (stride, cell) = &self.levels[0];
         assert!(stride.is_multiple_of(2), "AnchorGenerator: stride {stride} has no half");
@@ -185,6 +272,15 @@ impl AnchorGenerator {
     /// # Panics
     ///
     /// If there is no such level.
+    ///
+    /// ```
+    /// use sed_models::anchors::AnchorConfig;
+    ///
+    /// let strides = [8, 16, 32, 64, 128];
+    /// assert!(AnchorConfig::default().init(&strides).doubles(16, 8));
+    /// // Rounding breaks it.
+    /// assert!(!AnchorConfig::torchvision().init(&strides).doubles(16, 8));
+    /// ```
     pub fn doubles(&self, coarse: usize, fine: usize) -> bool {
         let (coarse, fine) = (self.cell(coarse), self.cell(fine));
         coarse.len() == fine.len() && coarse.iter().zip(fine).all(|(c, f)| *c == f.map(|v| 2.0 * v))
@@ -195,6 +291,14 @@ impl AnchorGenerator {
     /// # Panics
     ///
     /// If there is no such level.
+    ///
+    /// ```
+    /// use sed_models::anchors::AnchorConfig;
+    ///
+    /// let sizes = vec![vec![32.0, 64.0, 128.0]];
+    /// let generator = AnchorConfig { sizes, ratios: vec![1.0], rounding: false }.init(&[16]);
+    /// assert_eq!(generator.doubled(16), [(1, 0), (2, 1)]);
+    /// ```
     pub fn doubled(&self, stride: usize) -> Vec<(usize, usize)> {
         let cell = self.cell(stride);
         let partner = |a: &[f32; 4]| cell.iter().position(|b| *a == b.map(|v| 2.0 * v));
@@ -227,6 +331,19 @@ impl AnchorGenerator {
     /// # Panics
     ///
     /// As [`grid`](Self::grid), and if the layout has more cells in a row than the image has pixels.
+    ///
+    /// ```
+    /// use sed_core::{ImageSize, pyramid::PyramidLayout};
+    /// use sed_models::anchors::AnchorConfig;
+    ///
+    /// let generator = AnchorConfig::octaves(8.0, 1, 1, &[1.0]).init(&[8]);
+    /// // 20 px are three cells of 8, the last of which reaches beyond the image.
+    /// let size = ImageSize::new(8, 20);
+    /// let layout = PyramidLayout::over(size, &[8], 1);
+    /// let left = |anchors: Vec<[f32; 4]>| anchors.iter().map(|anchor| anchor[0]).collect::<Vec<_>>();
+    /// assert_eq!(left(generator.grid(&layout)), [-4.0, 4.0, 12.0]);
+    /// assert_eq!(left(generator.spread(&layout, size)), [-4.0, 2.0, 8.0]);
+    /// ```
     pub fn spread(&self, layout: &PyramidLayout, padded: ImageSize) -> Vec<[f32; 4]> {
         let step = |pixels: usize, cells: usize| {
             assert!(cells <= pixels, "AnchorGenerator: {cells} cells on {pixels} pixels");

@@ -50,6 +50,15 @@ impl BoxCoder {
     /// # Errors
     ///
     /// If a weight or the clamp is not a positive number.
+    ///
+    /// ```
+    /// use sed_models::box_coder::BoxCoder;
+    ///
+    /// assert!(BoxCoder::default().validate().is_ok());
+    /// let error =
+    ///     BoxCoder { weights: [10.0, 10.0, 5.0, 0.0], ..Default::default() }.validate().unwrap_err();
+    /// assert_eq!(error.option, "box_coder.weights");
+    /// ```
     pub fn validate(&self) -> Result<(), InvalidOption> {
         for weight in self.weights {
             InvalidOption::unless_positive("box_coder.weights", weight.into())?;
@@ -60,6 +69,15 @@ impl BoxCoder {
     /// The deltas of `target` relative to `anchor`.
     ///
     /// Both need a positive width and height, else the result is not finite.
+    ///
+    /// ```
+    /// use sed_models::box_coder::BoxCoder;
+    ///
+    /// let coder = BoxCoder { weights: [10.0, 10.0, 5.0, 5.0], ..BoxCoder::default() };
+    /// // A quarter of the anchor's width to the right.
+    /// let deltas = coder.encode([2.0, 0.0, 10.0, 8.0], [0.0, 0.0, 8.0, 8.0]);
+    /// assert_eq!(deltas, [2.5, 0.0, 0.0, 0.0]);
+    /// ```
     pub fn encode(&self, target: [f32; 4], anchor: [f32; 4]) -> [f32; 4] {
         let (t, a) = (centre_size(target), centre_size(anchor));
         let w = self.weights;
@@ -72,6 +90,17 @@ impl BoxCoder {
     }
 
     /// The box `[x1, y1, x2, y2]` that has `deltas` relative to `anchor`.
+    ///
+    /// ```
+    /// use sed_models::box_coder::BoxCoder;
+    ///
+    /// let anchor = [0.0, 0.0, 16.0, 16.0];
+    /// let coder = BoxCoder::default();
+    /// assert_eq!(coder.decode([0.5, 0.0, 0.0, 0.0], anchor), [8.0, 0.0, 24.0, 16.0]);
+    /// // Of a delta beyond the clamp a box of 1000 px is left.
+    /// let [x1, _, x2, _] = coder.decode([0.0, 0.0, 99.0, 0.0], anchor);
+    /// assert!((x2 - x1 - 1000.0).abs() < 1e-2);
+    /// ```
     pub fn decode(&self, deltas: [f32; 4], anchor: [f32; 4]) -> [f32; 4] {
         let [ax, ay, aw, ah] = centre_size(anchor);
         let d: [f32; 4] = std::array::from_fn(|k| deltas[k] / self.weights[k]);
@@ -81,6 +110,17 @@ impl BoxCoder {
     }
 
     /// [`encode`](Self::encode) of `targets` `[M, 4]` relative to `anchors` `[M, 4]`: `[M, 4]`.
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use sed_models::box_coder::BoxCoder;
+    ///
+    /// let device = Device::default();
+    /// let objects = Tensor::<2>::from_floats([[2.0, 0.0, 10.0, 8.0]], &device);
+    /// let anchors = Tensor::<2>::from_floats([[0.0, 0.0, 8.0, 8.0]], &device);
+    /// let deltas = BoxCoder::default().encode_tensor(objects, anchors);
+    /// assert_eq!(deltas.into_data().try_to_vec::<f32>().unwrap(), [0.25, 0.0, 0.0, 0.0]);
+    /// ```
     pub fn encode_tensor(&self, targets: Tensor<2>, anchors: Tensor<2>) -> Tensor<2> {
         let ([tc, ts], [ac, asz]) = (centre_size_tensor(targets), centre_size_tensor(anchors));
         let deltas = Tensor::cat(vec![(tc - ac) / asz.clone(), (ts / asz).log()], 1);
@@ -91,6 +131,17 @@ impl BoxCoder {
     /// [`decode`](Self::decode) of `deltas` `[M, 4]` relative to `anchors` `[M, 4]`: `[M, 4]`.
     ///
     /// Beyond the clamp no gradient reaches `dw` and `dh`.
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use sed_models::box_coder::BoxCoder;
+    ///
+    /// let device = Device::default();
+    /// let deltas = Tensor::<2>::from_floats([[0.25, 0.0, 0.0, 0.0]], &device);
+    /// let anchors = Tensor::<2>::from_floats([[0.0, 0.0, 8.0, 8.0]], &device);
+    /// let boxes = BoxCoder::default().decode_tensor(deltas, anchors);
+    /// assert_eq!(boxes.into_data().try_to_vec::<f32>().unwrap(), [2.0, 0.0, 10.0, 8.0]);
+    /// ```
     pub fn decode_tensor(&self, deltas: Tensor<2>, anchors: Tensor<2>) -> Tensor<2> {
         let [centre, size] = centre_size_tensor(anchors);
         let weights = Tensor::<1>::from_floats(self.weights, &deltas.device()).unsqueeze();

@@ -10,6 +10,20 @@ use thiserror::Error;
 use crate::anchors::{AnchorConfig, AnchorGenerator};
 
 /// Why a detector cannot compare an image with its half-size view.
+///
+/// ```
+/// use sed_models::{
+///     anchors::AnchorConfig,
+///     grids::ScaleViewsError,
+///     retinanet::{RetinaNetConfig, RetinaNetConfigError},
+/// };
+///
+/// let rounded = RetinaNetConfig { anchors: AnchorConfig::torchvision(), ..RetinaNetConfig::resnet50(80) };
+/// assert_eq!(
+///     rounded.validate_for_views(),
+///     Err(RetinaNetConfigError::ScaleViews(ScaleViewsError::NotOctaves { coarse: 16, fine: 8 }))
+/// );
+/// ```
 #[derive(Debug, Error, PartialEq)]
 pub enum ScaleViewsError {
     /// A level without a partner, or none at all.
@@ -51,6 +65,21 @@ pub enum ScaleViewsError {
 
 /// Which anchors of an image belong to which of its half-size view: the anchor of the image is twice the
 /// other, and both see the same part of the scene.
+///
+/// ```
+/// use burn::tensor::Device;
+/// use sed_core::{ImageSize, pyramid::LevelPair};
+/// use sed_models::{grids::ScalePairs, retinanet::RetinaNetConfig};
+///
+/// // Strides 4 to 32.
+/// let model = RetinaNetConfig::tiny(3).init(&Device::default())?;
+/// let full = model.layout(ImageSize::new(64, 64));
+/// let (half, pairs) = model.half_layout(&full, ImageSize::new(32, 32));
+/// let ScalePairs::Levels(pairs) = pairs else { unreachable!("a pyramid pairs by levels") };
+/// assert_eq!(pairs[0], LevelPair { full: 1, half: 0 });
+/// assert_eq!((full.levels[1].stride, half.levels[0].stride), (8, 4));
+/// # Ok::<(), sed_models::retinanet::RetinaNetConfigError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ScalePairs {
     /// Whole levels of a pyramid, of strides `2t` and `t`.
@@ -67,6 +96,22 @@ impl ScalePairs {
     /// # Panics
     ///
     /// If a level is missing.
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use sed_core::{Predictions, pyramid::CellPairs};
+    /// use sed_models::grids::ScalePairs;
+    ///
+    /// let device = Device::default();
+    /// let map = |logits: &[f32]| {
+    ///     let (n, logits) = (logits.len(), Tensor::<1>::from_floats(logits, &device));
+    ///     Predictions::new(logits.reshape([1, n, 1]), Tensor::zeros([1, n, 4], &device))
+    /// };
+    /// let pairs = ScalePairs::Map(CellPairs { full: vec![1, 3], half: vec![0, 2] });
+    /// let pair = pairs.pair(&[map(&[0.0, 1.0, 2.0, 3.0])], |_| map(&[10.0, 11.0, 12.0]));
+    /// let logits = |side: Predictions| side.class_logits.into_data().try_to_vec::<f32>().unwrap();
+    /// assert_eq!((logits(pair.student), logits(pair.other)), (vec![1.0, 3.0], vec![10.0, 12.0]));
+    /// ```
     pub fn pair(&self, full: &[Predictions], half: impl Fn(usize) -> Predictions) -> ViewPair {
         match self {
             Self::Levels(pairs) => {
@@ -86,6 +131,19 @@ impl ScalePairs {
     /// # Panics
     ///
     /// If the layout lacks a level.
+    ///
+    /// ```
+    /// use sed_core::{
+    ///     ImageSize,
+    ///     pyramid::{LevelPair, PyramidLayout},
+    /// };
+    /// use sed_models::grids::ScalePairs;
+    ///
+    /// // Levels of 16 and of 4 anchors, of which the second has a partner.
+    /// let full = PyramidLayout::over(ImageSize::new(32, 32), &[8, 16], 1);
+    /// let pairs = ScalePairs::Levels(vec![LevelPair { full: 1, half: 0 }]);
+    /// assert_eq!(pairs.full_anchors(&full), [16, 17, 18, 19]);
+    /// ```
     pub fn full_anchors(&self, full: &PyramidLayout) -> Vec<usize> {
         match self {
             Self::Levels(pairs) => {

@@ -11,6 +11,18 @@ use thiserror::Error;
 const CROWD_OVERLAP: f32 = 0.5;
 
 /// What an anchor stands for.
+///
+/// ```
+/// use sed_models::matcher::{Assignment, Matcher};
+///
+/// let objects = [[0.0, 0.0, 10.0, 10.0]];
+/// let anchors = [[0.0, 0.0, 10.0, 9.0], [0.0, 0.0, 10.0, 4.5], [20.0, 0.0, 30.0, 10.0]];
+/// // IoU of 0.9, 0.45 and 0.
+/// assert_eq!(
+///     Matcher::default().assign(&objects, &anchors),
+///     [Assignment::Matched(0), Assignment::Ignored, Assignment::Background]
+/// );
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Assignment {
     /// The object of this index.
@@ -28,6 +40,17 @@ pub enum Assignment {
 /// matched too, whatever their IoU, each to the object that it itself overlaps most
 /// (torchvision's rule, except that an object which no anchor touches gets none, where torchvision
 /// would match every anchor).
+///
+/// ```
+/// use sed_models::matcher::{Assignment, Matcher};
+///
+/// // A small object in a large anchor: an IoU of 0.04.
+/// let (objects, anchors) = ([[0.0, 0.0, 2.0, 2.0]], [[0.0, 0.0, 10.0, 10.0]]);
+/// let matcher = Matcher { high: 0.7, low: 0.3, allow_low_quality: false };
+/// assert_eq!(matcher.assign(&objects, &anchors), [Assignment::Background]);
+/// let matcher = Matcher { allow_low_quality: true, ..matcher };
+/// assert_eq!(matcher.assign(&objects, &anchors), [Assignment::Matched(0)]);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Matcher {
@@ -40,6 +63,16 @@ pub struct Matcher {
 }
 
 /// What is wrong with a [`Matcher`].
+///
+/// ```
+/// use sed_models::matcher::{Matcher, MatcherError};
+///
+/// let checked: Result<(), MatcherError> = Matcher { high: 0.3, low: 0.7, ..Default::default() }.validate();
+/// assert_eq!(
+///     checked.unwrap_err().to_string(),
+///     "matcher: thresholds need 0 ≤ low ≤ high ≤ 1, not low 0.7 and high 0.3"
+/// );
+/// ```
 #[derive(Debug, Error, PartialEq)]
 #[error("matcher: thresholds need 0 ≤ low ≤ high ≤ 1, not low {low} and high {high}")]
 pub struct MatcherError {
@@ -60,6 +93,13 @@ impl Matcher {
     /// # Errors
     ///
     /// If they are out of order or outside `[0, 1]`.
+    ///
+    /// ```
+    /// use sed_models::matcher::Matcher;
+    ///
+    /// assert!(Matcher::default().validate().is_ok());
+    /// assert!(Matcher { high: 1.5, ..Default::default() }.validate().is_err());
+    /// ```
     pub fn validate(&self) -> Result<(), MatcherError> {
         let Self { low, high, .. } = *self;
         if 0.0 <= low && low <= high && high <= 1.0 { Ok(()) } else { Err(MatcherError { low, high }) }
@@ -67,6 +107,17 @@ impl Matcher {
 
     /// [`assign`](Self::assign), but background that lies mostly (more than half of its area) in a crowd
     /// region is ignored: objects there are not labeled one by one. (Our design.)
+    ///
+    /// ```
+    /// use sed_core::Targets;
+    /// use sed_models::matcher::{Assignment, Matcher};
+    ///
+    /// let targets = Targets { crowds: vec![[0.0, 0.0, 50.0, 50.0]], ..Targets::default() };
+    /// // Inside the crowd, and a quarter of it inside.
+    /// let anchors = [[10.0, 10.0, 20.0, 20.0], [45.0, 45.0, 55.0, 55.0]];
+    /// let assignments = Matcher::default().assign_outside_crowds(&targets, &anchors);
+    /// assert_eq!(assignments, [Assignment::Ignored, Assignment::Background]);
+    /// ```
     pub fn assign_outside_crowds(&self, targets: &Targets, anchors: &[[f32; 4]]) -> Vec<Assignment> {
         let mut assignments = self.assign(&targets.boxes, anchors);
         if targets.crowds.is_empty() {
@@ -82,6 +133,15 @@ impl Matcher {
     }
 
     /// One assignment for each anchor; of equally good objects the first counts.
+    ///
+    /// ```
+    /// use sed_models::matcher::{Assignment, Matcher};
+    ///
+    /// let objects = [[0.0, 0.0, 10.0, 10.0], [8.0, 0.0, 18.0, 10.0]];
+    /// let assignments = Matcher::default().assign(&objects, &[[7.0, 0.0, 17.0, 10.0]]);
+    /// // It overlaps both, the second more.
+    /// assert_eq!(assignments, [Assignment::Matched(1)]);
+    /// ```
     pub fn assign(&self, objects: &[[f32; 4]], anchors: &[[f32; 4]]) -> Vec<Assignment> {
         let mut best: Vec<(f32, usize)> = vec![(0.0, 0); anchors.len()];
         let mut forced = Vec::new();

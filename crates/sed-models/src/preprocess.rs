@@ -6,6 +6,23 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// The order of the three colour channels.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_core::ImageBatch;
+/// use sed_models::preprocess::{ChannelOrder, Preprocess};
+///
+/// // One red pixel.
+/// let pixels = Tensor::<4>::from_floats([[[[1.0]], [[0.0]], [[0.0]]]], &Device::default());
+/// let as_caffe = Preprocess {
+///     channel_order: ChannelOrder::Bgr,
+///     scale: 255.0,
+///     mean: [103.0, 116.0, 123.0],
+///     std: [1.0; 3],
+/// };
+/// let input = as_caffe.forward(&ImageBatch::unpadded(pixels), 1);
+/// assert_eq!(input.into_data().try_to_vec::<f32>().unwrap(), [-103.0, -116.0, 132.0]);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ChannelOrder {
@@ -16,6 +33,17 @@ pub enum ChannelOrder {
 }
 
 /// Normalisation of pixels: channels reordered, then `(scale·p − mean)/std`.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_core::ImageBatch;
+/// use sed_models::preprocess::Preprocess;
+///
+/// let preprocess = Preprocess { mean: [0.5; 3], std: [0.25; 3], ..Preprocess::default() };
+/// let white = ImageBatch::unpadded(Tensor::ones([1, 3, 2, 2], &Device::default()));
+/// // (1 − 0.5) / 0.25.
+/// assert_eq!(preprocess.forward(&white, 1).into_data().try_to_vec::<f32>().unwrap(), [2.0; 12]);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Preprocess {
@@ -30,6 +58,13 @@ pub struct Preprocess {
 }
 
 /// What is wrong with a [`Preprocess`].
+///
+/// ```
+/// use sed_models::preprocess::{Preprocess, PreprocessError};
+///
+/// let refused = Preprocess { std: [0.0; 3], ..Preprocess::default() }.validate();
+/// assert_eq!(refused, Err(PreprocessError::NotPositive("std")));
+/// ```
 #[derive(Debug, Error, PartialEq)]
 pub enum PreprocessError {
     /// A number that is not finite.
@@ -58,6 +93,14 @@ impl Preprocess {
     /// # Errors
     ///
     /// The field that breaks a rule.
+    ///
+    /// ```
+    /// use sed_models::preprocess::Preprocess;
+    ///
+    /// assert!(Preprocess::default().validate().is_ok());
+    /// let error = Preprocess { mean: [f32::NAN; 3], ..Preprocess::default() }.validate().unwrap_err();
+    /// assert_eq!(error.to_string(), "preprocess.mean: not a finite number");
+    /// ```
     pub fn validate(&self) -> Result<(), PreprocessError> {
         if !self.mean.iter().all(|v| v.is_finite()) {
             return Err(PreprocessError::NotFinite("mean"));
@@ -75,6 +118,20 @@ impl Preprocess {
 
     /// The normalised pixels `[N, 3, H', W']`, with `H'` and `W'` the batch's height and width rounded
     /// up to multiples of `divisor`. All padding is 0, which is the mean colour.
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use sed_core::{ImageBatch, ImageSize};
+    /// use sed_models::preprocess::Preprocess;
+    ///
+    /// // An image of 3×4 in a batch of 5×6, for a network that needs multiples of 8.
+    /// let pixels = Tensor::ones([1, 3, 5, 6], &Device::default());
+    /// let input = Preprocess::default().forward(&ImageBatch::new(pixels, vec![ImageSize::new(3, 4)]), 8);
+    /// assert_eq!(input.dims(), [1, 3, 8, 8]);
+    /// // White is above the mean colour, and the padding is the mean colour.
+    /// assert!(input.clone().slice([0..1, 0..3, 0..3, 0..4]).min().into_scalar::<f32>() > 0.0);
+    /// assert_eq!(input.slice([0..1, 0..3, 3..8, 0..8]).abs().max().into_scalar::<f32>(), 0.0);
+    /// ```
     pub fn forward(&self, images: &ImageBatch, divisor: usize) -> Tensor<4> {
         let ImageSize { height, width } = images.padded_size();
         let mut pixels = images.pixels.clone();

@@ -5,6 +5,11 @@ const CHUNK: usize = 4096;
 
 /// `Σ f(value)`: chunks in eight interleaved `f32` sums, which the compiler can keep in vector registers, and the
 /// chunks' sums in `f64`.
+///
+/// ```
+/// let squares = sed_core::flex::sum(&[1.0, 2.0, 3.0], |value| value * value);
+/// assert_eq!(squares, 14.0);
+/// ```
 pub fn sum(values: &[f32], f: impl Fn(f32) -> f32) -> f64 {
     values.chunks(CHUNK).map(|chunk| f64::from(chunk_sum(chunk, &f))).sum()
 }

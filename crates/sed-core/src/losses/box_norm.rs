@@ -9,6 +9,19 @@ use crate::error::InvalidOption;
 /// How far two box regression outputs of the same anchor are apart, with `d = R − R'`.
 ///
 /// The paper draws the unsquared L2 norm; the epsilon, and the two other choices, are our design.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_core::losses::BoxNorm;
+///
+/// let device = Device::default();
+/// let a = Tensor::<3>::from_floats([[[3.0, 0.0, -4.0, 0.0]]], &device);
+/// let distance = |norm: BoxNorm| norm.distance(a.clone(), a.zeros_like()).into_scalar::<f32>();
+/// assert_eq!(distance(BoxNorm::SquaredL2), 25.0);
+/// assert_eq!(distance(BoxNorm::SmoothL1 { beta: 0.0 }), 7.0);
+/// // √25, but for the epsilon.
+/// assert!((distance(BoxNorm::default()) - 5.0).abs() < 2e-3);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum BoxNorm {
@@ -40,6 +53,13 @@ impl BoxNorm {
     /// # Errors
     ///
     /// If `epsilon` is not above 0, `beta` is negative, or either is not finite.
+    ///
+    /// ```
+    /// use sed_core::losses::BoxNorm;
+    ///
+    /// assert!(BoxNorm::default().validate().is_ok());
+    /// assert_eq!(BoxNorm::L2 { epsilon: 0.0 }.validate().unwrap_err().option, "box_norm.epsilon");
+    /// ```
     pub fn validate(&self) -> Result<(), InvalidOption> {
         match *self {
             Self::L2 { epsilon } => InvalidOption::unless_positive("box_norm.epsilon", epsilon),
@@ -55,6 +75,19 @@ impl BoxNorm {
     /// # Panics
     ///
     /// If the shapes differ.
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use sed_core::losses::BoxNorm;
+    ///
+    /// let device = Device::default().autodiff();
+    /// let a = Tensor::<3>::ones([1, 1, 4], &device).require_grad();
+    /// let distance = BoxNorm::default().distance(a.clone(), Tensor::ones([1, 1, 4], &device));
+    /// assert_eq!(distance.dims(), [1, 1]);
+    /// // A plain norm has no gradient where it is 0; this one has, and it is 0.
+    /// let gradients = distance.sum().backward();
+    /// assert_eq!(a.grad(&gradients).unwrap().into_data().try_to_vec::<f32>().unwrap(), [0.0; 4]);
+    /// ```
     pub fn distance(&self, a: Tensor<3>, b: Tensor<3>) -> Tensor<2> {
         let (x, y) = (a.dims(), b.dims());
         assert_eq!(x, y, "BoxNorm: box deltas {x:?} and {y:?}");

@@ -25,6 +25,27 @@ const LARGEST_LOG_SIZE: f64 = 4.135_166_556_742_356;
 /// depend on the anchor, so that a unit anchor serves for all. A softmax head is read as one sigmoid a
 /// class, background left out, with the log-odds of its probability as logit. (Zhou et al., *Dense Teacher*, ECCV 2022; the
 /// reading of softmax heads, and the least divisor of 1, are our design.)
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_core::{ClassActivation, Predictions, ViewPair, losses::DenseTeacherLoss};
+///
+/// let device = Device::default();
+/// let outputs = |logits: [[f32; 2]; 4]| {
+///     Predictions::new(
+///         Tensor::<2>::from_floats(logits, &device).unsqueeze(),
+///         Tensor::zeros([1, 4, 4], &device),
+///     )
+/// };
+/// let teacher = outputs([[4.0, -9.0], [-9.0, -9.0], [-9.0, 0.0], [-9.0, -9.0]]);
+/// let student = outputs([[0.0, -9.0], [-9.0, -9.0], [-9.0, 0.0], [-9.0, -9.0]]);
+/// // Half of the four anchors: the first and the third.
+/// let loss = DenseTeacherLoss { selected: 0.5, ..DenseTeacherLoss::default() };
+/// let terms = loss.forward(ClassActivation::Sigmoid, &ViewPair::new(student, teacher), [1.0; 4]);
+/// let score = terms.selected_score.into_scalar::<f32>();
+/// assert!((score - (1.0 / (1.0 + (-4.0_f32).exp()) + 0.5)).abs() < 1e-6);
+/// assert!(terms.class.into_scalar::<f32>() > 0.0);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DenseTeacherLoss {
@@ -44,6 +65,21 @@ impl Default for DenseTeacherLoss {
 }
 
 /// The terms of a [`DenseTeacherLoss`], `[1]` each, weighted as they enter the total.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_core::losses::{DenseTeacherLoss, DenseTeacherTerms};
+/// use sed_core::{ClassActivation, Predictions, ViewPair};
+///
+/// let device = Device::default();
+/// let side = Predictions::new(Tensor::zeros([1, 200, 3], &device), Tensor::zeros([1, 200, 4], &device));
+/// let pair = ViewPair::new(side.clone(), side);
+/// let DenseTeacherTerms { boxes, selected_score, .. } =
+///     DenseTeacherLoss::default().forward(ClassActivation::Sigmoid, &pair, [1.0; 4]);
+/// // Two of the 200 anchors, with a score of 1/2 each; their boxes agree.
+/// assert_eq!(selected_score.into_scalar::<f32>(), 1.0);
+/// assert!(boxes.into_scalar::<f32>().abs() < 1e-6);
+/// ```
 #[derive(Debug, Clone)]
 pub struct DenseTeacherTerms {
     /// On all anchors.
@@ -60,6 +96,14 @@ impl DenseTeacherLoss {
     /// # Errors
     ///
     /// If a weight is negative, or `selected` outside `(0, 1]`.
+    ///
+    /// ```
+    /// use sed_core::losses::DenseTeacherLoss;
+    ///
+    /// assert!(DenseTeacherLoss::default().validate().is_ok());
+    /// let error = DenseTeacherLoss { selected: 0.0, ..Default::default() }.validate().unwrap_err();
+    /// assert_eq!(error.option, "dense_teacher.selected");
+    /// ```
     pub fn validate(&self) -> Result<(), InvalidOption> {
         InvalidOption::unless_non_negative("dense_teacher.weight", self.weight)?;
         InvalidOption::unless_non_negative("dense_teacher.box_weight", self.box_weight)?;
@@ -74,6 +118,28 @@ impl DenseTeacherLoss {
     /// # Panics
     ///
     /// If the box deltas are not four an anchor.
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use sed_core::{ClassActivation, Predictions, ViewPair, losses::DenseTeacherLoss};
+    ///
+    /// let device = Device::default().autodiff();
+    /// let logits = Tensor::<3>::zeros([1, 2, 3], &device).require_grad();
+    /// let deltas = Tensor::<3>::zeros([1, 2, 4], &device).require_grad();
+    /// let student = Predictions::new(logits.clone(), deltas.clone());
+    /// let teacher = Predictions::new(Tensor::ones([1, 2, 3], &device), Tensor::ones([1, 2, 4], &device));
+    /// let terms = DenseTeacherLoss { selected: 0.5, ..Default::default() }.forward(
+    ///     ClassActivation::Sigmoid,
+    ///     &ViewPair::new(student, teacher),
+    ///     [1.0; 4],
+    /// );
+    /// let gradients = (terms.class + terms.boxes).backward();
+    /// assert!(logits.grad(&gradients).is_some());
+    /// // Of the two boxes the first is learned.
+    /// let slope =
+    ///     deltas.grad(&gradients).unwrap().abs().sum_dim(2).into_data().try_to_vec::<f32>().unwrap();
+    /// assert!(slope[0] > 0.0 && slope[1] == 0.0);
+    /// ```
     pub fn forward(
         &self,
         activation: ClassActivation,

@@ -12,6 +12,20 @@ use super::surrogate::{stop_gradient, with_gradient};
 use crate::structures::ClassActivation;
 
 /// A divergence of each anchor and class.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_core::{ClassActivation, losses::divergence::symmetric_kl};
+///
+/// let device = Device::default();
+/// let a = Tensor::<3>::from_floats([[[1.0, 2.0, 0.0]]], &device);
+/// let b = Tensor::<3>::from_floats([[[2.0, 1.0, 0.0]]], &device);
+/// let divergence = symmetric_kl(ClassActivation::Softmax { background: 2 }, a, b);
+/// // The first two classes swap their probabilities, the third keeps its own.
+/// let value = divergence.value.into_data().try_to_vec::<f32>().unwrap();
+/// assert!(value[0] > 0.0 && (value[0] - value[1]).abs() < 1e-6 && value[2].abs() < 1e-6);
+/// assert!(divergence.probability_difference.sum().into_scalar::<f32>().abs() < 1e-6);
+/// ```
 #[derive(Debug, Clone)]
 pub struct Divergence {
     /// `[N, A, C]`, never negative; the sum over the classes is the divergence of the anchor.
@@ -65,6 +79,21 @@ pub fn symmetric_kl(activation: ClassActivation, a: Tensor<3>, b: Tensor<3>) -> 
 /// # Panics
 ///
 /// If the shapes differ.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_core::{ClassActivation, losses::divergence::one_sided_kl};
+///
+/// let device = Device::default().autodiff();
+/// let student = Tensor::<3>::zeros([1, 1, 1], &device).require_grad();
+/// let teacher = Tensor::<3>::full([1, 1, 1], 50.0, &device).require_grad();
+/// let divergence = one_sided_kl(ClassActivation::Sigmoid, student.clone(), teacher.clone());
+/// // The teacher is sure, the student says one half: log 2.
+/// assert!((divergence.value.clone().into_scalar::<f32>() - 2.0_f32.ln()).abs() < 1e-6);
+/// let gradients = divergence.value.sum().backward();
+/// assert_eq!(student.grad(&gradients).unwrap().into_scalar::<f32>(), -0.5);
+/// assert!(teacher.grad(&gradients).is_none());
+/// ```
 pub fn one_sided_kl(activation: ClassActivation, student: Tensor<3>, teacher: Tensor<3>) -> Divergence {
     let (s, t) = (student.dims(), teacher.dims());
     assert_eq!(s, t, "one_sided_kl: logits of the student {s:?} and of the teacher {t:?}");

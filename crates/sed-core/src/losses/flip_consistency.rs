@@ -17,6 +17,23 @@ use crate::structures::{ClassActivation, ViewPair};
 /// probability above ½, for a softmax head one above that of the background. The mirror image's deltas are mirrored back. There
 /// is no teacher, and gradients flow into both sides. (Jeong et al., *Consistency-based Semi-supervised Learning for Object
 /// Detection*, NeurIPS 2019; the reading of sigmoid heads is our design.)
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_core::{ClassActivation, Predictions, ViewPair, losses::FlipConsistency};
+///
+/// let device = Device::default();
+/// let outputs = |delta: f32| {
+///     let logits = Tensor::<3>::from_floats([[[3.0, -5.0], [-5.0, -5.0]]], &device);
+///     Predictions::new(logits, Tensor::full([1, 2, 4], delta, &device))
+/// };
+/// let pair = ViewPair::new(outputs(1.0), outputs(0.0));
+/// let terms = FlipConsistency::default().forward(ClassActivation::Sigmoid, &pair);
+/// // The second anchor is background. Of the first the classes agree, and four deltas differ by 1.
+/// assert_eq!(terms.anchors.into_scalar::<f32>(), 1.0);
+/// assert_eq!(terms.class.into_scalar::<f32>(), 0.0);
+/// assert_eq!(terms.boxes.into_scalar::<f32>(), 1.0);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FlipConsistency {
@@ -32,6 +49,24 @@ impl Default for FlipConsistency {
 }
 
 /// The terms of [`FlipConsistency`], `[1]` each, weighted as they enter the total.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_core::losses::{FlipConsistency, FlipTerms};
+/// use sed_core::{ClassActivation, Predictions, ViewPair};
+///
+/// let device = Device::default();
+/// let outputs = |logit: f32| {
+///     Predictions::new(Tensor::full([1, 2, 1], logit, &device), Tensor::zeros([1, 2, 4], &device))
+/// };
+/// let pair = ViewPair::new(outputs(2.0), outputs(1.0));
+/// let FlipTerms { class, anchors, .. } =
+///     FlipConsistency::default().forward(ClassActivation::Sigmoid, &pair);
+/// assert_eq!(anchors.into_scalar::<f32>(), 2.0);
+/// // (σ(2) − σ(1)) · (2 − 1), the mean over both anchors.
+/// let sigmoid = |z: f32| 1.0 / (1.0 + (-z).exp());
+/// assert!((class.into_scalar::<f32>() - (sigmoid(2.0) - sigmoid(1.0))).abs() < 1e-6);
+/// ```
 #[derive(Debug, Clone)]
 pub struct FlipTerms {
     /// The divergence.
@@ -48,11 +83,34 @@ impl FlipConsistency {
     /// # Errors
     ///
     /// If the weight is negative or not finite.
+    ///
+    /// ```
+    /// use sed_core::losses::FlipConsistency;
+    ///
+    /// assert!(FlipConsistency { weight: 0.5 }.validate().is_ok());
+    /// assert_eq!(FlipConsistency { weight: -0.5 }.validate().unwrap_err().option, "csd.weight");
+    /// ```
     pub fn validate(&self) -> Result<(), InvalidOption> {
         InvalidOption::unless_non_negative("csd.weight", self.weight)
     }
 
     /// The loss of the student on an image (`pair.student`) and on its mirror image (`pair.other`).
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use sed_core::{ClassActivation, Predictions, ViewPair, losses::FlipConsistency};
+    ///
+    /// let device = Device::default().autodiff();
+    /// let outputs = |logits: Tensor<3>| Predictions::new(logits, Tensor::zeros([1, 1, 4], &device));
+    /// let image = Tensor::<3>::full([1, 1, 2], 2.0, &device).require_grad();
+    /// let mirror = Tensor::<3>::full([1, 1, 2], -2.0, &device).require_grad();
+    /// let pair = ViewPair::new(outputs(image.clone()), outputs(mirror.clone()));
+    /// let terms = FlipConsistency::default().forward(ClassActivation::Sigmoid, &pair);
+    /// // Each side is drawn to the other.
+    /// let gradients = terms.class.backward();
+    /// assert!(image.grad(&gradients).unwrap().min().into_scalar::<f32>() > 0.0);
+    /// assert!(mirror.grad(&gradients).unwrap().max().into_scalar::<f32>() < 0.0);
+    /// ```
     pub fn forward(&self, activation: ClassActivation, pair: &ViewPair) -> FlipTerms {
         let (image, mirror) = (&pair.student, &pair.other);
         let foreground = is_foreground(activation, image.class_logits.clone().inner());

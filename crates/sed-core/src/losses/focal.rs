@@ -54,6 +54,13 @@ impl SigmoidFocalLoss {
     /// # Errors
     ///
     /// If `alpha` is outside `[0, 1]`, or `gamma` negative or not finite.
+    ///
+    /// ```
+    /// use sed_core::losses::SigmoidFocalLoss;
+    ///
+    /// assert!(SigmoidFocalLoss::default().validate().is_ok());
+    /// assert_eq!(SigmoidFocalLoss { alpha: 0.25, gamma: -1.0 }.validate().unwrap_err().option, "gamma");
+    /// ```
     pub fn validate(&self) -> Result<(), InvalidOption> {
         InvalidOption::unless_fraction("alpha", self.alpha)?;
         InvalidOption::unless_non_negative("gamma", self.gamma)
@@ -66,6 +73,19 @@ impl SigmoidFocalLoss {
     /// # Panics
     ///
     /// If the shapes differ.
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use sed_core::losses::SigmoidFocalLoss;
+    ///
+    /// let device = Device::default();
+    /// let targets = Tensor::<1>::from_floats([1.0, 0.0], &device);
+    /// let loss = SigmoidFocalLoss::default().forward(Tensor::zeros([2], &device), targets);
+    /// let loss = loss.into_data().try_to_vec::<f32>().unwrap();
+    /// // p_t is 1/2 for both: α or 1 − α, times (1/2)², times ln 2.
+    /// let expected = [0.25, 0.75].map(|alpha| alpha * 0.25 * 2.0_f32.ln());
+    /// assert!((loss[0] - expected[0]).abs() < 1e-6 && (loss[1] - expected[1]).abs() < 1e-6);
+    /// ```
     pub fn forward<const D: usize>(&self, logits: Tensor<D>, targets: Tensor<D>) -> Tensor<D> {
         let (a, b) = (logits.dims(), targets.dims());
         assert_eq!(a, b, "SigmoidFocalLoss: logits {a:?} and targets {b:?}");
@@ -79,6 +99,17 @@ impl SigmoidFocalLoss {
     /// # Panics
     ///
     /// If the shapes differ.
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use sed_core::losses::SigmoidFocalLoss;
+    ///
+    /// let device = Device::default();
+    /// let cross_entropy = SigmoidFocalLoss { alpha: 0.5, gamma: 0.0 };
+    /// let loss = cross_entropy.sum(Tensor::<2>::zeros([3, 4], &device), Tensor::ones([3, 4], &device));
+    /// // Twelve elements at α · ln 2.
+    /// assert!((loss.into_scalar::<f32>() - 6.0 * 2.0_f32.ln()).abs() < 1e-5);
+    /// ```
     pub fn sum<const D: usize>(&self, logits: Tensor<D>, targets: Tensor<D>) -> Tensor<1> {
         self.forward(logits, targets).sum()
     }

@@ -35,6 +35,23 @@ pub use smooth_l1::smooth_l1;
 use burn::tensor::Tensor;
 
 /// How far two predictions of the same anchors are apart.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_core::losses::{BoxNorm, scale_consistency};
+/// use sed_core::{ClassActivation, Predictions, ViewPair};
+///
+/// let device = Device::default();
+/// let view = |logit: f32, delta: f32| {
+///     Predictions::new(Tensor::full([1, 2, 3], logit, &device), Tensor::full([1, 2, 4], delta, &device))
+/// };
+/// let pair = ViewPair::new(view(0.0, 1.0), view(50.0, 0.0));
+/// let losses = scale_consistency(ClassActivation::Sigmoid, &pair, BoxNorm::SquaredL2);
+/// // Four deltas that differ by 1; probabilities of 1/2 and 1.
+/// assert_eq!(losses.boxes.into_data().try_to_vec::<f32>().unwrap(), [4.0; 2]);
+/// assert_eq!(losses.probability_difference.into_data().try_to_vec::<f32>().unwrap(), [-0.5; 6]);
+/// assert_eq!(losses.class.dims(), [1, 2, 3]);
+/// ```
 #[derive(Debug, Clone)]
 pub struct AnchorLosses {
     /// `[N, A, C]`, the class term of each anchor and class; never negative.

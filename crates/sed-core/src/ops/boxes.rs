@@ -15,6 +15,12 @@ pub fn area<F: Float>(b: &[F; 4]) -> F {
 }
 
 /// The area that two boxes share, in square pixels.
+///
+/// ```
+/// let shared = sed_core::ops::boxes::intersection(&[0.0_f32, 0.0, 4.0, 4.0], &[1.0, 2.0, 9.0, 9.0]);
+/// // 3 wide, 2 high.
+/// assert_eq!(shared, 6.0);
+/// ```
 pub fn intersection<F: Float>(a: &[F; 4], b: &[F; 4]) -> F {
     area(&[a[0].max(b[0]), a[1].max(b[1]), a[2].min(b[2]), a[3].min(b[3])])
 }
@@ -70,6 +76,14 @@ pub fn scale<F: Float>(b: &[F; 4], factor: F) -> [F; 4] {
 }
 
 /// Whether all four numbers are finite, `x1 < x2` and `y1 < y2`.
+///
+/// ```
+/// use sed_core::ops::boxes::is_valid;
+///
+/// assert!(is_valid(&[0.0_f32, 0.0, 2.0, 1.0]));
+/// assert!(!is_valid(&[2.0_f32, 0.0, 2.0, 1.0]));
+/// assert!(!is_valid(&[f32::NAN, 0.0, 2.0, 1.0]));
+/// ```
 pub fn is_valid<F: Float>(b: &[F; 4]) -> bool {
     b.iter().all(|value| value.is_finite()) && b[0] < b[2] && b[1] < b[3]
 }

@@ -1,6 +1,14 @@
 use burn::tensor::{Tensor, module::avg_pool2d, ops::AvgPoolOptions};
 
 /// Height and width in pixels.
+///
+/// ```
+/// use sed_core::ImageSize;
+///
+/// let size = ImageSize::new(480, 641);
+/// assert_eq!((size.height, size.width), (480, 641));
+/// assert_eq!(size.halved(), ImageSize::new(240, 321));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ImageSize {
     /// Rows.
@@ -24,6 +32,17 @@ impl ImageSize {
 /// Images of one batch, padded at the bottom and the right to a common size.
 ///
 /// Pixels are RGB in `[0, 1]`; a detector applies its own normalisation.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_core::{ImageBatch, ImageSize};
+///
+/// // Two images of other sizes, padded to 4×6.
+/// let pixels = Tensor::zeros([2, 3, 4, 6], &Device::default());
+/// let batch = ImageBatch::new(pixels, vec![ImageSize::new(4, 5), ImageSize::new(3, 6)]);
+/// assert_eq!((batch.len(), batch.is_empty()), (2, false));
+/// assert_eq!(batch.padded_size(), ImageSize::new(4, 6));
+/// ```
 #[derive(Debug, Clone)]
 pub struct ImageBatch {
     /// `[N, 3, H, W]`.
@@ -53,6 +72,14 @@ impl ImageBatch {
     }
 
     /// A batch without padding: each image fills the tensor.
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use sed_core::{ImageBatch, ImageSize};
+    ///
+    /// let batch = ImageBatch::unpadded(Tensor::zeros([2, 3, 4, 6], &Device::default()));
+    /// assert_eq!(batch.sizes, [ImageSize::new(4, 6); 2]);
+    /// ```
     pub fn unpadded(pixels: Tensor<4>) -> Self {
         let [n, _, height, width] = pixels.dims();
         Self::new(pixels, vec![ImageSize::new(height, width); n])
@@ -83,6 +110,17 @@ impl ImageBatch {
     /// # Panics
     ///
     /// If height or width of the tensor is odd.
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use sed_core::{ImageBatch, ImageSize};
+    ///
+    /// let pixels = Tensor::from_floats([[[[0.0, 0.5], [0.5, 1.0]]; 3]], &Device::default());
+    /// let half = ImageBatch::unpadded(pixels).halved();
+    /// assert_eq!(half.sizes, [ImageSize::new(1, 1)]);
+    /// // The mean of the four pixels, in each channel.
+    /// assert_eq!(half.pixels.into_data().try_to_vec::<f32>().unwrap(), [0.5; 3]);
+    /// ```
     pub fn halved(&self) -> Self {
         let ImageSize { height, width } = self.padded_size();
         assert!(
@@ -98,6 +136,18 @@ impl ImageBatch {
 ///
 /// Scale-Equivalent Distillation compares all but the mirrored one ([`Views::new`]); methods that need less leave
 /// out what they do not look at, and a detector computes nothing for a view that is not there.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_core::{ImageBatch, ImageSize, Views};
+///
+/// let device = Device::default();
+/// let image = |value: f32| ImageBatch::unpadded(Tensor::full([1, 3, 4, 6], value, &device));
+/// let views = Views::new(image(0.2), image(0.8));
+/// assert_eq!(views.half.unwrap().padded_size(), ImageSize::new(2, 3));
+/// // A method that needs the teacher alone asks for no half-size view.
+/// assert!(Views::taught(image(0.2), image(0.8)).half.is_none());
+/// ```
 #[derive(Debug, Clone)]
 pub struct Views {
     /// `X`, strongly augmented, for the student.
@@ -136,6 +186,16 @@ impl Views {
     }
 
     /// The strong view and its mirror image: what consistency under flips compares.
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use sed_core::{ImageBatch, Views};
+    ///
+    /// let pixels = Tensor::from_floats([[[[0.1, 0.2, 0.3]]; 3]], &Device::default());
+    /// let mirrored = Views::with_mirror(ImageBatch::unpadded(pixels)).mirrored.unwrap();
+    /// let row = mirrored.pixels.into_data().try_to_vec::<f32>().unwrap();
+    /// assert_eq!(row[..3], [0.3, 0.2, 0.1]);
+    /// ```
     pub fn with_mirror(strong: ImageBatch) -> Self {
         let mirrored = ImageBatch::new(strong.pixels.clone().flip([3]), strong.sizes.clone());
         Self { strong, weak: None, half: None, mirrored: Some(mirrored) }

@@ -1,6 +1,19 @@
 use burn::tensor::{Int, Tensor, TensorData, activation};
 
 /// How class logits become probabilities.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_core::ClassActivation;
+///
+/// let logits = Tensor::<3>::zeros([1, 1, 4], &Device::default());
+/// let values = |tensor: Tensor<3>| tensor.into_data().try_to_vec::<f32>().unwrap();
+/// assert_eq!(values(ClassActivation::Sigmoid.probabilities(logits.clone())), [0.5; 4]);
+/// // One distribution over the background and three classes.
+/// let softmax = ClassActivation::Softmax { background: 0 };
+/// assert_eq!(values(softmax.probabilities(logits.clone())), [0.25; 4]);
+/// assert_eq!(softmax.class_probabilities(logits).dims(), [1, 1, 3]);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClassActivation {
     /// Independent probabilities, one a class; all may be small: RetinaNet, an RPN.
@@ -32,6 +45,18 @@ impl ClassActivation {
     }
 
     /// `log p/(1 − p)` of the [class probabilities](Self::class_probabilities): the logits themselves for a sigmoid head.
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use sed_core::ClassActivation;
+    ///
+    /// // A background of 1/2 and two classes of 1/4: odds of 1 to 3.
+    /// let logits = Tensor::<3>::from_floats([[[2.0_f32.ln(), 0.0, 0.0]]], &Device::default());
+    /// let log_odds = ClassActivation::Softmax { background: 0 }.class_log_odds(logits);
+    /// for value in log_odds.into_data().try_to_vec::<f32>().unwrap() {
+    ///     assert!((value + 3.0_f32.ln()).abs() < 1e-5);
+    /// }
+    /// ```
     pub fn class_log_odds(self, logits: Tensor<3>) -> Tensor<3> {
         match self {
             Self::Sigmoid => logits,
@@ -46,6 +71,17 @@ impl ClassActivation {
 
     /// The foreground score of each anchor, `[N, A]`: the highest class probability, background
     /// left out.
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use sed_core::ClassActivation;
+    ///
+    /// // Two anchors of three logits each, the last that of the background.
+    /// let logits = Tensor::<3>::from_floats([[[9.0, 0.0, 0.0], [0.0, 0.0, 9.0]]], &Device::default());
+    /// let score = ClassActivation::Softmax { background: 2 }.foreground_score(logits);
+    /// let score = score.into_data().try_to_vec::<f32>().unwrap();
+    /// assert!(score[0] > 0.99 && score[1] < 0.01);
+    /// ```
     pub fn foreground_score(self, logits: Tensor<3>) -> Tensor<2> {
         let Self::Softmax { background } = self else {
             // The sigmoid rises with its logit: the maximum can be taken first.
@@ -68,6 +104,17 @@ fn without(background: usize, columns: Tensor<3>) -> Tensor<3> {
 }
 
 /// What a head says of each anchor (or proposal).
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_core::Predictions;
+///
+/// let device = Device::default();
+/// // A level of the pyramid with `a` anchors; 5 classes.
+/// let level = |a| Predictions::new(Tensor::zeros([2, a, 5], &device), Tensor::zeros([2, a, 4], &device));
+/// let all = Predictions::cat(vec![level(60), level(15)]);
+/// assert_eq!((all.num_anchors(), all.class_logits.dims()), (75, [2, 75, 5]));
+/// ```
 #[derive(Debug, Clone)]
 pub struct Predictions {
     /// `[N, A, C]`, before the activation.
@@ -103,6 +150,16 @@ impl Predictions {
     /// # Panics
     ///
     /// If there is no such anchor.
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use sed_core::Predictions;
+    ///
+    /// let device = Device::default();
+    /// let logits = Tensor::<3>::from_floats([[[0.0], [1.0], [2.0]]], &device);
+    /// let chosen = Predictions::new(logits, Tensor::zeros([1, 3, 4], &device)).select(&[2, 0]);
+    /// assert_eq!(chosen.class_logits.into_data().try_to_vec::<f32>().unwrap(), [2.0, 0.0]);
+    /// ```
     #[must_use]
     pub fn select(self, anchors: &[usize]) -> Self {
         let available = self.num_anchors();
@@ -117,6 +174,16 @@ impl Predictions {
 
     /// The same boxes seen in a mirror, left and right exchanged: `dx` changes its sign. (The deltas `[N, A, R]` have the
     /// offset along the width first, then three others.)
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use sed_core::Predictions;
+    ///
+    /// let device = Device::default();
+    /// let deltas = Tensor::<3>::from_floats([[[0.5, 0.25, 1.0, 2.0]]], &device);
+    /// let mirrored = Predictions::new(Tensor::zeros([1, 1, 3], &device), deltas).mirrored();
+    /// assert_eq!(mirrored.box_deltas.into_data().try_to_vec::<f32>().unwrap(), [-0.5, 0.25, 1.0, 2.0]);
+    /// ```
     #[must_use]
     pub fn mirrored(self) -> Self {
         let [n, a, r] = self.box_deltas.dims();
@@ -131,6 +198,16 @@ impl Predictions {
     }
 
     /// The same values without a path for gradients.
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use sed_core::Predictions;
+    ///
+    /// let device = Device::default().autodiff();
+    /// let logits = Tensor::<3>::zeros([1, 1, 2], &device).require_grad();
+    /// let fixed = Predictions::new(logits, Tensor::zeros([1, 1, 4], &device)).detach();
+    /// assert!(!fixed.class_logits.is_require_grad());
+    /// ```
     pub fn detach(self) -> Self {
         // Of a leaf, `detach` alone would keep `require_grad`.
         Self {
@@ -141,6 +218,18 @@ impl Predictions {
 }
 
 /// Two predictions of the same anchors: entry `i` of one belongs to entry `i` of the other.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_core::{Predictions, ViewPair};
+///
+/// let device = Device::default();
+/// let outputs = |logit: f32| {
+///     Predictions::new(Tensor::full([1, 20, 3], logit, &device), Tensor::zeros([1, 20, 4], &device))
+/// };
+/// let pair = ViewPair::new(outputs(0.0), outputs(1.0));
+/// assert_eq!(pair.student.num_anchors(), pair.other.num_anchors());
+/// ```
 #[derive(Debug, Clone)]
 pub struct ViewPair {
     /// The student on the full-size strong view `X`.
@@ -168,6 +257,25 @@ impl ViewPair {
 /// its [view](crate::Views) is.
 ///
 /// A one-stage detector has one stage; a two-stage detector has two, the RPN and the RoI head.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_core::{ClassActivation, Predictions, StageViews, ViewPair};
+///
+/// let device = Device::default();
+/// let pair = |anchors: usize| {
+///     let outputs = Predictions::new(
+///         Tensor::zeros([1, anchors, 3], &device),
+///         Tensor::zeros([1, anchors, 4], &device),
+///     );
+///     ViewPair::new(outputs.clone(), outputs)
+/// };
+/// // The half-size view has partners for 20 of the 84 anchors.
+/// let head = StageViews::new("head", ClassActivation::Sigmoid, pair(20), pair(84));
+/// assert_eq!(head.scale_pair().student.num_anchors(), 20);
+/// assert_eq!(head.distill_pair().student.num_anchors(), 84);
+/// assert!(head.mirror.is_none());
+/// ```
 #[derive(Debug, Clone)]
 pub struct StageViews {
     /// The stage's name in logs, as `"head"`, `"rpn"`, `"roi"`.
@@ -221,6 +329,20 @@ impl StageViews {
     /// # Panics
     ///
     /// If there was no such view.
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use sed_core::{ClassActivation, Predictions, StageViews, ViewPair};
+    ///
+    /// let device = Device::default();
+    /// let outputs = Predictions::new(Tensor::zeros([1, 8, 3], &device), Tensor::zeros([1, 8, 4], &device));
+    /// let pair = ViewPair::new(outputs.clone(), outputs);
+    /// let head = StageViews {
+    ///     mirror: Some(pair.clone()),
+    ///     ..StageViews::new("head", ClassActivation::Sigmoid, pair.clone(), pair)
+    /// };
+    /// assert_eq!(head.mirror_pair().other.num_anchors(), 8);
+    /// ```
     pub fn mirror_pair(&self) -> &ViewPair {
         self.there(&self.mirror, "a mirror image")
     }
@@ -231,6 +353,19 @@ impl StageViews {
 }
 
 /// The supervised loss of one stage of a detector.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_core::DetectionLoss;
+///
+/// let device = Device::default();
+/// let loss = DetectionLoss {
+///     stage: "head",
+///     classification: Tensor::from_floats([0.75], &device),
+///     box_regression: Tensor::from_floats([0.5], &device),
+/// };
+/// assert_eq!(loss.total().into_scalar::<f32>(), 1.25);
+/// ```
 #[derive(Debug, Clone)]
 pub struct DetectionLoss {
     /// The stage's name in logs, as in [`StageViews::stage`].

@@ -15,6 +15,27 @@ use crate::{
 };
 
 /// What P6 is computed from.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_models::backbone::{FpnConfig, P6Source};
+///
+/// let config = FpnConfig {
+///     out_channels: 4,
+///     lowest_level: 5,
+///     highest_level: 6,
+///     p6_source: P6Source::Subsampled,
+///     ..FpnConfig::default()
+/// };
+/// let device = Device::default();
+/// let maps = [32, 16, 8, 4].map(|side| Tensor::<4>::ones([1, 2, side, side], &device));
+/// let levels = config.init([2; 4], &device)?.forward(&maps);
+/// assert_eq!((levels[0].dims(), levels[1].dims()), ([1, 4, 4, 4], [1, 4, 2, 2]));
+/// // The second cell of P6 is the third of P5.
+/// let cell = |level: usize, column: usize| levels[level].clone().narrow(2, 0, 1).narrow(3, column, 1);
+/// assert_eq!(cell(1, 1).into_data(), cell(0, 2).into_data());
+/// # Ok::<(), sed_models::backbone::BackboneConfigError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum P6Source {
     /// The backbone's last feature map, as in the RetinaNet paper.
@@ -29,6 +50,15 @@ pub enum P6Source {
 /// Configuration of an [`Fpn`]; the default is that of torchvision's RetinaNet.
 ///
 /// With `lowest_level = highest_level` there is a single map, at 4 one of stride 16 made from C4 alone.
+///
+/// ```
+/// use sed_models::backbone::FpnConfig;
+///
+/// let config = FpnConfig { lowest_level: 2, highest_level: 6, ..FpnConfig::default() };
+/// assert_eq!(config.strides(), [4, 8, 16, 32, 64]);
+/// // P6 lies above the residual network.
+/// assert_eq!(config.highest_body_level(), 5);
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FpnConfig {
@@ -62,6 +92,16 @@ impl FpnConfig {
     /// # Errors
     ///
     /// Names the option and the rule it breaks.
+    ///
+    /// ```
+    /// use sed_models::backbone::{BackboneConfigError, FpnConfig};
+    ///
+    /// assert!(FpnConfig::default().validate().is_ok());
+    /// assert_eq!(
+    ///     FpnConfig { highest_level: 8, ..FpnConfig::default() }.validate(),
+    ///     Err(BackboneConfigError::HighestLevel { highest: 8, lowest: 3, last: 7 })
+    /// );
+    /// ```
     pub fn validate(&self) -> Result<(), BackboneConfigError> {
         if self.out_channels == 0 {
             return Err(BackboneConfigError::NoChannels("out_channels"));
@@ -92,6 +132,17 @@ impl FpnConfig {
     /// # Errors
     ///
     /// Those of [`validate`](Self::validate).
+    ///
+    /// ```
+    /// use burn::tensor::Device;
+    /// use sed_models::backbone::{FpnConfig, ResNetConfig};
+    ///
+    /// let channels = ResNetConfig::new(18).out_channels()?;
+    /// let fpn = FpnConfig { out_channels: 8, ..FpnConfig::default() }.init(channels, &Device::default())?;
+    /// // The finest level is made from C3, of 128 channels.
+    /// assert_eq!(fpn.inner_blocks[0].0.weight.dims(), [8, 128, 1, 1]);
+    /// # Ok::<(), sed_models::backbone::BackboneConfigError>(())
+    /// ```
     pub fn init(&self, in_channels: [usize; 4], device: &Device) -> Result<Fpn, BackboneConfigError> {
         self.validate()?;
         let conv = |input: usize, kernel: usize, stride: usize, bias: bool| {
@@ -126,6 +177,20 @@ impl FpnConfig {
 }
 
 /// The convolutions of the levels that lie above the backbone.
+///
+/// ```
+/// use burn::tensor::Device;
+/// use sed_models::backbone::FpnConfig;
+///
+/// let up_to = |highest_level: usize| {
+///     let config = FpnConfig { out_channels: 4, highest_level, ..FpnConfig::default() };
+///     config.init([2; 4], &Device::default()).map(|fpn| fpn.extra_blocks)
+/// };
+/// assert!(up_to(7)?.p7.is_some());
+/// let without_p7 = up_to(6)?;
+/// assert!(without_p7.p6.is_some() && without_p7.p7.is_none());
+/// # Ok::<(), sed_models::backbone::BackboneConfigError>(())
+/// ```
 #[derive(Module, Debug)]
 pub struct ExtraLevels {
     /// To P6, of stride 2.
@@ -137,6 +202,20 @@ pub struct ExtraLevels {
 /// The feature pyramid: `P_l = layer_l(M_l)`, `M_5 = inner_5(C5)`,
 /// `M_l = inner_l(C_l) + up(M_{l+1})`, `P6 = p6(P5 or C5)`, `P7 = p7(relu(P6))`, where `up`
 /// repeats each cell twice in both directions.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_models::backbone::FpnConfig;
+///
+/// let device = Device::default();
+/// let fpn = FpnConfig { out_channels: 4, ..FpnConfig::default() }.init([2, 4, 8, 16], &device)?;
+/// // C2 to C5 of an image of 128×64.
+/// let features: Vec<_> = (0..4).map(|i| Tensor::ones([1, 2 << i, 32 >> i, 16 >> i], &device)).collect();
+/// let levels = fpn.forward(&features);
+/// let shapes: Vec<_> = levels.iter().map(|level| level.dims()).collect();
+/// assert_eq!(shapes, [[1, 4, 16, 8], [1, 4, 8, 4], [1, 4, 4, 2], [1, 4, 2, 1], [1, 4, 1, 1]]);
+/// # Ok::<(), sed_models::backbone::BackboneConfigError>(())
+/// ```
 #[derive(Module, Debug)]
 pub struct Fpn {
     /// 1×1 convolution and its normalisation, a level, finest first.
@@ -179,6 +258,20 @@ impl Fpn {
     ///
     /// If the pyramid has no level `lowest` made from a feature map, a feature map is missing, or two
     /// neighbouring ones are not of sizes `n` and `n / 2`, rounded up.
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use sed_models::backbone::FpnConfig;
+    ///
+    /// let device = Device::default();
+    /// let fpn = FpnConfig { out_channels: 4, ..FpnConfig::default() }.init([2; 4], &device)?;
+    /// let features = [32, 16, 8, 4].map(|side| Tensor::<4>::ones([1, 2, side, side], &device));
+    /// let (all, coarse) = (fpn.forward(&features), fpn.forward_from(&features, 4));
+    /// assert_eq!((all.len(), coarse.len()), (5, 4));
+    /// let difference = all[1].clone() - coarse[0].clone();
+    /// assert!(difference.abs().max().into_scalar::<f32>() < 1e-6);
+    /// # Ok::<(), sed_models::backbone::BackboneConfigError>(())
+    /// ```
     pub fn forward_from(&self, features: &[Tensor<4>], lowest: usize) -> Vec<Tensor<4>> {
         let (finest, coarsest) = (self.lowest_level(), self.highest_body_level());
         assert!(

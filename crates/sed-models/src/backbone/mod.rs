@@ -16,6 +16,17 @@ pub use resnet_fpn::{ResNetFpn, ResNetFpnConfig};
 use crate::layers::norm::GroupsError;
 
 /// An option of a backbone has a value that it cannot have.
+///
+/// ```
+/// use burn::tensor::Device;
+/// use sed_models::backbone::{BackboneConfigError, ResNetConfig};
+///
+/// match ResNetConfig::new(20).init(&Device::default()) {
+///     Err(BackboneConfigError::Depth(depth)) => assert_eq!(depth, 20),
+///     other => unreachable!("{other:?}"),
+/// }
+/// assert_eq!(BackboneConfigError::Depth(20).to_string(), "depth: 20, but must be 18, 34, 50 or 101");
+/// ```
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum BackboneConfigError {
     /// No such network.

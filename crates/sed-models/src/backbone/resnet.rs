@@ -16,6 +16,20 @@ use crate::{
 };
 
 /// Configuration of a [`ResNet`]; the default is torchvision's ResNet-50 with frozen batch norm.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_models::{backbone::ResNetConfig, layers::norm::NormKind};
+///
+/// // A small one to be trained from nothing.
+/// let norm = NormKind::Group { groups: 2 };
+/// let config = ResNetConfig { base_width: 4, stem_kernel_size: 3, norm, ..ResNetConfig::new(18) };
+/// let device = Device::default();
+/// let maps = config.init(&device)?.forward(Tensor::zeros([1, 3, 64, 64], &device));
+/// let channels: Vec<_> = maps.iter().map(|map| map.dims()[1]).collect();
+/// assert_eq!(channels, [4, 8, 16, 32]);
+/// # Ok::<(), sed_models::backbone::BackboneConfigError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ResNetConfig {
@@ -63,6 +77,13 @@ impl Default for ResNetConfig {
 
 impl ResNetConfig {
     /// The default options at another depth.
+    ///
+    /// ```
+    /// use sed_models::backbone::ResNetConfig;
+    ///
+    /// assert_eq!(ResNetConfig::new(50), ResNetConfig::default());
+    /// assert_eq!(ResNetConfig::new(101).depth, 101);
+    /// ```
     pub fn new(depth: usize) -> Self {
         Self { depth, ..Self::default() }
     }
@@ -83,6 +104,14 @@ impl ResNetConfig {
     /// # Errors
     ///
     /// Names the option and the rule it breaks.
+    ///
+    /// ```
+    /// use sed_models::backbone::{BackboneConfigError, ResNetConfig};
+    ///
+    /// assert!(ResNetConfig::default().validate().is_ok());
+    /// let even = ResNetConfig { stem_kernel_size: 4, ..ResNetConfig::default() };
+    /// assert_eq!(even.validate(), Err(BackboneConfigError::EvenStemKernel(4)));
+    /// ```
     pub fn validate(&self) -> Result<(), BackboneConfigError> {
         let (_, bottleneck) = self.layout()?;
         if self.base_width == 0 {
@@ -123,6 +152,14 @@ impl ResNetConfig {
     /// # Errors
     ///
     /// If there is no network of this depth.
+    ///
+    /// ```
+    /// use sed_models::backbone::ResNetConfig;
+    ///
+    /// assert_eq!(ResNetConfig::new(18).out_channels(), Ok([64, 128, 256, 512]));
+    /// // Bottlenecks widen four times.
+    /// assert_eq!(ResNetConfig::new(50).out_channels(), Ok([256, 512, 1024, 2048]));
+    /// ```
     pub fn out_channels(&self) -> Result<[usize; 4], BackboneConfigError> {
         let (_, bottleneck) = self.layout()?;
         let expansion = if bottleneck { 4 } else { 1 };
@@ -134,6 +171,18 @@ impl ResNetConfig {
     /// # Errors
     ///
     /// Those of [`validate`](Self::validate).
+    ///
+    /// ```
+    /// use burn::tensor::Device;
+    /// use sed_models::backbone::ResNetConfig;
+    ///
+    /// // As for fine-tuning: stem and layer1 are frozen.
+    /// let config = ResNetConfig { base_width: 2, trainable_layers: 3, ..ResNetConfig::new(18) };
+    /// let net = config.init(&Device::default().autodiff())?;
+    /// assert!(!net.conv1.weight.val().is_require_grad());
+    /// assert!(net.layer2[0].conv1.weight.val().is_require_grad());
+    /// # Ok::<(), sed_models::backbone::BackboneConfigError>(())
+    /// ```
     pub fn init(&self, device: &Device) -> Result<ResNet, BackboneConfigError> {
         self.validate()?;
         let (blocks, bottleneck) = self.layout()?;
@@ -207,6 +256,20 @@ impl ResNetConfig {
 
 /// `y = relu(f(x) + s(x))`, with `f` two or three convolutions and `s` the identity or, where the
 /// shape changes, a 1×1 convolution.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_models::backbone::ResNetConfig;
+///
+/// let device = Device::default();
+/// let net = ResNetConfig { base_width: 2, ..ResNetConfig::new(18) }.init(&device)?;
+/// let x = Tensor::ones([1, 2, 8, 8], &device);
+/// // The first block of layer2 halves the map and doubles the channels, so it needs a 1×1 convolution.
+/// let block = &net.layer2[0];
+/// assert!(block.downsample.is_some());
+/// assert_eq!(block.forward(x).dims(), [1, 4, 4, 4]);
+/// # Ok::<(), sed_models::backbone::BackboneConfigError>(())
+/// ```
 #[derive(Module, Debug)]
 pub struct ResidualBlock {
     /// 3×3, or the 1×1 that narrows a bottleneck.
@@ -242,6 +305,20 @@ impl ResidualBlock {
 }
 
 /// A residual network without its classifier.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_models::backbone::ResNetConfig;
+///
+/// let device = Device::default();
+/// let net = ResNetConfig { base_width: 2, ..ResNetConfig::new(18) }.init(&device)?;
+/// let sizes = |maps: Vec<Tensor<4>>| maps.iter().map(|map| map.dims()[2]).collect::<Vec<_>>();
+/// let images = Tensor::zeros([1, 3, 64, 64], &device);
+/// assert_eq!(sizes(net.forward(images.clone())), [16, 8, 4, 2]);
+/// // C2 and C3 alone.
+/// assert_eq!(sizes(net.forward_to(images, 3)), [16, 8]);
+/// # Ok::<(), sed_models::backbone::BackboneConfigError>(())
+/// ```
 #[derive(Module, Debug)]
 pub struct ResNet {
     /// The stem's convolution, of stride 2.

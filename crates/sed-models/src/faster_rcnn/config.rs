@@ -55,6 +55,21 @@ pub struct FasterRcnnConfig {
 }
 
 /// What is wrong with a [`FasterRcnnConfig`].
+///
+/// ```
+/// use sed_models::{
+///     faster_rcnn::{FasterRcnnConfig, FasterRcnnConfigError},
+///     matcher::Matcher,
+/// };
+///
+/// let mut config = FasterRcnnConfig::tiny(3);
+/// config.roi.loss.matcher = Matcher { low: 0.9, ..Matcher::default() };
+/// match config.validate() {
+///     Err(FasterRcnnConfigError::Matcher { stage, .. }) => assert_eq!(stage, "roi"),
+///     other => unreachable!("{other:?}"),
+/// }
+/// assert_eq!(FasterRcnnConfig::tiny(0).validate(), Err(FasterRcnnConfigError::NoClasses));
+/// ```
 #[derive(Debug, Error, PartialEq)]
 pub enum FasterRcnnConfigError {
     /// No class.
@@ -110,6 +125,14 @@ impl FasterRcnnConfig {
     /// Faster R-CNN with ResNet-50 and P2 to P6, as `fasterrcnn_resnet50_fpn` of torchvision, but with
     /// anchors that double exactly from level to level (torchvision rounds corners) and 1000 proposals in
     /// training for its 2000.
+    ///
+    /// ```
+    /// use sed_models::faster_rcnn::FasterRcnnConfig;
+    ///
+    /// let config = FasterRcnnConfig::resnet50(20);
+    /// assert_eq!((config.num_classes, config.backbone.body.depth), (20, 50));
+    /// assert_eq!(config.backbone.strides(), [4, 8, 16, 32, 64]);
+    /// ```
     pub fn resnet50(num_classes: usize) -> Self {
         Self {
             num_classes,
@@ -134,6 +157,16 @@ impl FasterRcnnConfig {
     ///
     /// It cannot compare image sizes; to go on training its weights so, take
     /// [`FasterRcnnConfig::resnet50`].
+    ///
+    /// ```
+    /// use sed_models::faster_rcnn::FasterRcnnConfig;
+    ///
+    /// // The 91 of torchvision, with its background.
+    /// let config = FasterRcnnConfig::torchvision(90);
+    /// assert_eq!((config.rpn.train_proposals.max_proposals, config.pad_multiple), (2000, Some(32)));
+    /// assert!(config.validate().is_ok());
+    /// assert!(config.validate_for_views().is_err());
+    /// ```
     pub fn torchvision(num_classes: usize) -> Self {
         let base = Self::resnet50(num_classes);
         let anchors = AnchorConfig { rounding: true, ..base.rpn.anchors };
@@ -144,6 +177,15 @@ impl FasterRcnnConfig {
     /// A detector of less than a million parameters for images of about 64 to 128 px on a few processor cores, to be trained
     /// from nothing: ResNet-18 at a quarter of its width, group norm, P2 to P5, two square anchors a cell from
     /// 8 to 90 px, at most 60 proposals an image.
+    ///
+    /// ```
+    /// use burn::{module::Module, tensor::Device};
+    /// use sed_models::faster_rcnn::FasterRcnnConfig;
+    ///
+    /// let model = FasterRcnnConfig::tiny(6).init(&Device::default())?;
+    /// assert!(model.num_params() < 1_000_000);
+    /// # Ok::<(), sed_models::faster_rcnn::FasterRcnnConfigError>(())
+    /// ```
     pub fn tiny(num_classes: usize) -> Self {
         let norm = NormKind::Group { groups: 8 };
         let channels = 32;
@@ -196,6 +238,15 @@ impl FasterRcnnConfig {
     /// # Errors
     ///
     /// The first option that is out of range or does not fit the others.
+    ///
+    /// ```
+    /// use sed_models::faster_rcnn::FasterRcnnConfig;
+    ///
+    /// let mut config = FasterRcnnConfig::default();
+    /// assert!(config.validate().is_ok());
+    /// config.rpn.anchors.ratios.clear();
+    /// assert_eq!(config.validate().unwrap_err().to_string(), "rpn.anchors.ratios: at least one is needed");
+    /// ```
     pub fn validate(&self) -> Result<(), FasterRcnnConfigError> {
         if self.num_classes == 0 {
             return Err(FasterRcnnConfigError::NoClasses);
@@ -218,6 +269,18 @@ impl FasterRcnnConfig {
     /// # Errors
     ///
     /// Those of [`validate`](Self::validate), and what stands in the way of the comparison.
+    ///
+    /// ```
+    /// use sed_models::faster_rcnn::FasterRcnnConfig;
+    ///
+    /// assert!(FasterRcnnConfig::resnet50(80).validate_for_views().is_ok());
+    /// // P6 and its half need images of multiples of 64.
+    /// let padded = FasterRcnnConfig { pad_multiple: Some(32), ..FasterRcnnConfig::resnet50(80) };
+    /// assert_eq!(
+    ///     padded.validate_for_views().unwrap_err().to_string(),
+    ///     "pad_multiple: 32 is no multiple of 64, so an image and its half-size view do not compare"
+    /// );
+    /// ```
     pub fn validate_for_views(&self) -> Result<(), FasterRcnnConfigError> {
         self.validate()?;
         Ok(self.grids().validate_for_views()?)
@@ -228,6 +291,20 @@ impl FasterRcnnConfig {
     /// # Errors
     ///
     /// Those of [`validate`](Self::validate).
+    ///
+    /// ```
+    /// use burn::tensor::Device;
+    /// use sed_models::faster_rcnn::{FasterRcnn, FasterRcnnConfig};
+    ///
+    /// let (config, device) = (FasterRcnnConfig::tiny(3), Device::default());
+    /// device.seed(7);
+    /// let first = config.init(&device)?;
+    /// device.seed(7);
+    /// let second = config.init(&device)?;
+    /// let stem = |model: FasterRcnn| model.backbone.body.conv1.weight.val().into_data();
+    /// assert_eq!(stem(first), stem(second));
+    /// # Ok::<(), sed_models::faster_rcnn::FasterRcnnConfigError>(())
+    /// ```
     pub fn init(&self, device: &Device) -> Result<FasterRcnn, FasterRcnnConfigError> {
         self.validate()?;
         FasterRcnn::new(self, device).map(drawn)

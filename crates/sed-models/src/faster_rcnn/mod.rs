@@ -53,6 +53,28 @@ const ROI_ACTIVATION: ClassActivation = ClassActivation::Softmax { background: 0
 ///
 /// A batch whose sides are no multiples of [`size_divisor`](Detector::size_divisor) is padded at the
 /// bottom and the right.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_core::{Detector, ImageBatch, Targets, Views};
+/// use sed_models::faster_rcnn::FasterRcnnConfig;
+///
+/// let device = Device::default().autodiff();
+/// let model = FasterRcnnConfig::tiny(3).init(&device)?;
+/// let images = ImageBatch::unpadded(Tensor::full([1, 3, 32, 32], 0.5, &device));
+///
+/// let targets = Targets { boxes: vec![[8.0, 8.0, 24.0, 24.0]], labels: vec![1], crowds: Vec::new() };
+/// let losses = model.supervised_losses(&images, &[targets]);
+/// assert_eq!((losses[0].stage, losses[1].stage), ("rpn", "roi"));
+/// let gradients = (losses[0].total() + losses[1].total()).backward();
+/// assert!(model.roi_heads.box_predictor.cls_score.weight.val().grad(&gradients).is_some());
+///
+/// let views = model.compare_views(&model, &Views::new(images.clone(), images));
+/// // One score an anchor in the first stage; background and three classes a region in the second.
+/// let scores = views.iter().map(|stage| stage.scale_pair().student.class_logits.dims()[2]);
+/// assert_eq!(scores.collect::<Vec<_>>(), [1, 4]);
+/// # Ok::<(), sed_models::faster_rcnn::FasterRcnnConfigError>(())
+/// ```
 #[derive(Module, Debug)]
 pub struct FasterRcnn {
     /// Residual network and pyramid.
@@ -73,6 +95,21 @@ struct Settings {
 }
 
 /// The first stage on a batch.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_core::ImageBatch;
+/// use sed_models::faster_rcnn::FasterRcnnConfig;
+///
+/// let device = Device::default();
+/// let model = FasterRcnnConfig::tiny(3).init(&device)?;
+/// let first = model.first_stage(&ImageBatch::unpadded(Tensor::zeros([1, 3, 32, 32], &device)));
+/// // P2 to P5, of 32 channels; two anchors a cell.
+/// assert_eq!((first.features.len(), first.features[0].dims()), (4, [1, 32, 8, 8]));
+/// assert_eq!(first.predictions[0].num_anchors(), 2 * 64);
+/// assert_eq!(first.joined.num_anchors(), 2 * (64 + 16 + 4 + 1));
+/// # Ok::<(), sed_models::faster_rcnn::FasterRcnnConfigError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct FirstStage {
     /// Levels of the pyramid, finest first, `[N, C, H, W]` each.
@@ -98,6 +135,19 @@ impl FasterRcnn {
     }
 
     /// The grids of the first stage over a batch of this size, padding to the divisor included.
+    ///
+    /// ```
+    /// use burn::tensor::Device;
+    /// use sed_core::ImageSize;
+    /// use sed_models::faster_rcnn::FasterRcnnConfig;
+    ///
+    /// let model = FasterRcnnConfig::tiny(3).init(&Device::default())?;
+    /// // Padded to 64×96, the next multiples of 32.
+    /// let layout = model.layout(ImageSize::new(50, 70));
+    /// let grids: Vec<_> = layout.levels.iter().map(|level| (level.height, level.width)).collect();
+    /// assert_eq!(grids, [(16, 24), (8, 12), (4, 6), (2, 3)]);
+    /// # Ok::<(), sed_models::faster_rcnn::FasterRcnnConfigError>(())
+    /// ```
     pub fn layout(&self, batch: ImageSize) -> PyramidLayout {
         self.settings.grids.layout(batch)
     }
@@ -108,11 +158,37 @@ impl FasterRcnn {
     /// # Panics
     ///
     /// If the anchors do not double ([`FasterRcnnConfig::validate_for_views`] tells beforehand).
+    ///
+    /// ```
+    /// use burn::tensor::Device;
+    /// use sed_core::ImageSize;
+    /// use sed_models::faster_rcnn::FasterRcnnConfig;
+    ///
+    /// let model = FasterRcnnConfig::tiny(3).init(&Device::default())?;
+    /// // Two a cell on all levels but the finest, which has no partner.
+    /// let boxes = model.paired_anchors(ImageSize::new(32, 32));
+    /// assert_eq!(boxes.len(), 2 * (16 + 4 + 1));
+    /// # Ok::<(), sed_models::faster_rcnn::FasterRcnnConfigError>(())
+    /// ```
     pub fn paired_anchors(&self, batch: ImageSize) -> Vec<[f32; 4]> {
         self.settings.grids.paired_anchors(batch)
     }
 
     /// Features and first-stage predictions for images of `[N, 3, H, W]` as in [`ImageBatch`].
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use sed_core::ImageBatch;
+    /// use sed_models::faster_rcnn::FasterRcnnConfig;
+    ///
+    /// let device = Device::default();
+    /// let model = FasterRcnnConfig::tiny(3).init(&device)?;
+    /// let images = ImageBatch::unpadded(Tensor::zeros([2, 3, 32, 32], &device));
+    /// let first = model.first_stage(&images);
+    /// let anchors = model.layout(images.padded_size()).num_anchors();
+    /// assert_eq!(first.joined.class_logits.dims(), [2, anchors, 1]);
+    /// # Ok::<(), sed_models::faster_rcnn::FasterRcnnConfigError>(())
+    /// ```
     pub fn first_stage(&self, images: &ImageBatch) -> FirstStage {
         let grids = self.settings.grids.over_batch(images.padded_size());
         self.first_stage_on(images, grids, self.size_divisor())
@@ -154,6 +230,21 @@ impl FasterRcnn {
     }
 
     /// The proposals of each image in detection, best first, `[x1, y1, x2, y2]`.
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use sed_core::{ImageBatch, ops::boxes};
+    /// use sed_models::faster_rcnn::FasterRcnnConfig;
+    ///
+    /// let device = Device::default();
+    /// let model = FasterRcnnConfig::tiny(3).init(&device)?;
+    /// let images = ImageBatch::unpadded(Tensor::zeros([1, 3, 32, 32], &device));
+    /// let proposals = model.propose(&model.first_stage(&images), &images.sizes);
+    /// // At most 60 with this preset, each within the image.
+    /// assert!((1..=60).contains(&proposals[0].len()));
+    /// assert!(proposals[0].iter().all(|b| boxes::clip(b, 32.0, 32.0) == *b));
+    /// # Ok::<(), sed_models::faster_rcnn::FasterRcnnConfigError>(())
+    /// ```
     pub fn propose(&self, first: &FirstStage, sizes: &[ImageSize]) -> Vec<Vec<[f32; 4]>> {
         self.proposals(first, sizes, &self.settings.config.rpn.test_proposals).0
     }
@@ -164,6 +255,23 @@ impl FasterRcnn {
     /// # Panics
     ///
     /// If there is no region.
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use sed_core::ImageBatch;
+    /// use sed_models::faster_rcnn::{FasterRcnnConfig, Rois};
+    ///
+    /// let device = Device::default();
+    /// let model = FasterRcnnConfig::tiny(3).init(&device)?;
+    /// let first = model.first_stage(&ImageBatch::unpadded(Tensor::zeros([2, 3, 32, 32], &device)));
+    /// // One region in the first image, two in the second.
+    /// let whole = [0.0, 0.0, 32.0, 32.0];
+    /// let rois = Rois::new(&[vec![whole], vec![whole, [8.0, 8.0, 16.0, 24.0]]]);
+    /// let predictions = model.second_stage(&first, &rois);
+    /// assert_eq!(predictions.class_logits.dims(), [1, 3, 4]);
+    /// assert_eq!(predictions.box_deltas.dims(), [1, 3, 16]);
+    /// # Ok::<(), sed_models::faster_rcnn::FasterRcnnConfigError>(())
+    /// ```
     pub fn second_stage(&self, first: &FirstStage, rois: &Rois) -> Predictions {
         self.second_stage_on(first, rois, &self.roi_levels(rois))
     }

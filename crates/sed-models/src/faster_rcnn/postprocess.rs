@@ -18,6 +18,28 @@ use crate::{
 /// with a side below `min_size` go; then what survives non-maximum suppression within each class, at most
 /// `max_detections`. A region may give several detections, one a class. (Girshick, *Fast R-CNN*, ICCV 2015;
 /// steps as in torchvision.)
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_core::{ImageSize, Predictions};
+/// use sed_models::{
+///     box_coder::BoxCoder,
+///     faster_rcnn::{RoiPostProcess, Rois},
+/// };
+///
+/// let device = Device::default();
+/// let rois = Rois::new(&[vec![[0.0, 0.0, 8.0, 8.0]]]);
+/// // Undecided between two classes, and surely no background.
+/// let logits = Tensor::from_floats([[[-50.0, 0.0, 0.0]]], &device);
+/// let predictions = Predictions::new(logits, Tensor::zeros([1, 1, 12], &device));
+/// let labels = |score_threshold: f32| {
+///     let rule = RoiPostProcess { score_threshold, ..RoiPostProcess::default() };
+///     let sizes = [ImageSize::new(16, 16)];
+///     rule.detections(predictions.clone(), &rois, &BoxCoder::default(), &sizes).remove(0).labels
+/// };
+/// assert_eq!(labels(0.05), [0, 1]);
+/// assert!(labels(0.6).is_empty());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RoiPostProcess {
@@ -44,6 +66,14 @@ impl RoiPostProcess {
     /// # Errors
     ///
     /// The option that is out of range.
+    ///
+    /// ```
+    /// use sed_models::faster_rcnn::RoiPostProcess;
+    ///
+    /// assert!(RoiPostProcess::default().validate().is_ok());
+    /// let error = RoiPostProcess { min_size: -1.0, ..RoiPostProcess::default() }.validate().unwrap_err();
+    /// assert_eq!(error.option, "postprocess.min_size");
+    /// ```
     pub fn validate(&self) -> Result<(), InvalidOption> {
         InvalidOption::unless_fraction("postprocess.score_threshold", self.score_threshold.into())?;
         InvalidOption::unless_fraction("postprocess.nms_threshold", self.nms_threshold.into())?;
@@ -57,6 +87,26 @@ impl RoiPostProcess {
     /// # Panics
     ///
     /// If the numbers of regions differ.
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use sed_core::{ImageSize, Predictions};
+    /// use sed_models::{
+    ///     box_coder::BoxCoder,
+    ///     faster_rcnn::{RoiPostProcess, Rois},
+    /// };
+    ///
+    /// let device = Device::default();
+    /// // Regions in the second of two images; the first region is background.
+    /// let rois = Rois::new(&[vec![], vec![[0.0, 0.0, 8.0, 8.0], [4.0, 4.0, 20.0, 8.0]]]);
+    /// let logits = Tensor::from_floats([[[50.0, 0.0, 0.0], [0.0, 0.0, 50.0]]], &device);
+    /// let predictions = Predictions::new(logits, Tensor::zeros([1, 2, 12], &device));
+    /// let sizes = [ImageSize::new(16, 16); 2];
+    /// let found = RoiPostProcess::default().detections(predictions, &rois, &BoxCoder::default(), &sizes);
+    /// assert!(found[0].is_empty());
+    /// // Clipped to the image.
+    /// assert_eq!((&found[1].boxes[..], &found[1].labels[..]), (&[[4.0, 4.0, 16.0, 8.0]][..], &[1][..]));
+    /// ```
     pub fn detections(
         &self,
         predictions: Predictions,

@@ -15,6 +15,22 @@ use crate::box_coder::BoxCoder;
 /// with a side below `min_size` go. Of all levels together: what survives non-maximum suppression within
 /// each level, at most `max_proposals`. (Ren et al., *Faster R-CNN*, NIPS 2015, §3.1.3; by level as in Lin
 /// et al., *Feature Pyramid Networks*, CVPR 2017; steps as in torchvision.)
+///
+/// ```
+/// use sed_core::{ImageSize, pyramid::PyramidLayout};
+/// use sed_models::{box_coder::BoxCoder, faster_rcnn::ProposalFilter};
+///
+/// let size = ImageSize::new(16, 32);
+/// let layout = PyramidLayout::over(size, &[16], 1);
+/// let anchors = [[-8.0, -8.0, 8.0, 8.0], [8.0, -8.0, 24.0, 8.0]];
+/// let best = |max_proposals: usize| {
+///     let filter = ProposalFilter { max_proposals, ..ProposalFilter::default() };
+///     filter.proposals(&[1.0, 2.0], &[0.0; 8], &layout, &anchors, &BoxCoder::default(), size)
+/// };
+/// // Clipped to the image, best first.
+/// assert_eq!(best(10), [[8.0, 0.0, 24.0, 8.0], [0.0, 0.0, 8.0, 8.0]]);
+/// assert_eq!(best(1).len(), 1);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ProposalFilter {
@@ -41,6 +57,15 @@ impl ProposalFilter {
     /// # Errors
     ///
     /// The option that is out of range.
+    ///
+    /// ```
+    /// use sed_models::faster_rcnn::ProposalFilter;
+    ///
+    /// assert!(ProposalFilter::default().validate().is_ok());
+    /// let error =
+    ///     ProposalFilter { nms_threshold: 1.5, ..ProposalFilter::default() }.validate().unwrap_err();
+    /// assert_eq!(error.option, "proposals.nms_threshold");
+    /// ```
     pub fn validate(&self) -> Result<(), InvalidOption> {
         InvalidOption::unless_positive("proposals.candidates_per_level", self.candidates_per_level as f64)?;
         InvalidOption::unless_positive("proposals.max_proposals", self.max_proposals as f64)?;
@@ -50,6 +75,20 @@ impl ProposalFilter {
 
     /// The proposals of one image of `size`, best first, from the logits (`A`) and deltas (`4·A`) of its
     /// anchors.
+    ///
+    /// ```
+    /// use sed_core::{ImageSize, pyramid::PyramidLayout};
+    /// use sed_models::{box_coder::BoxCoder, faster_rcnn::ProposalFilter};
+    ///
+    /// let size = ImageSize::new(16, 32);
+    /// let layout = PyramidLayout::over(size, &[16], 1);
+    /// let anchors = [[-8.0, -8.0, 8.0, 8.0], [8.0, -8.0, 24.0, 8.0]];
+    /// // The first is moved out of the image.
+    /// let deltas = [0.0, -2.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
+    /// let filter = ProposalFilter::default();
+    /// let found = filter.proposals(&[2.0, 1.0], &deltas, &layout, &anchors, &BoxCoder::default(), size);
+    /// assert_eq!(found, [[8.0, 0.0, 24.0, 8.0]]);
+    /// ```
     pub fn proposals(
         &self,
         logits: &[f32],

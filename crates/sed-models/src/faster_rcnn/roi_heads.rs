@@ -12,6 +12,21 @@ use super::{RoiLoss, RoiPool, RoiPostProcess};
 use crate::box_coder::BoxCoder;
 
 /// Configuration of [`RoiHeads`], and of what becomes of their outputs.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_models::{
+///     faster_rcnn::{RoiConfig, RoiPool},
+///     ops::roi_align::RoiAlign,
+/// };
+///
+/// let device = Device::default();
+/// let pool = RoiPool { align: RoiAlign { output_size: 3, ..RoiAlign::default() }, ..RoiPool::default() };
+/// let heads = RoiConfig { pool, hidden: 16, ..RoiConfig::default() }.init(8, 5, &device);
+/// let predictions = heads.forward(Tensor::zeros([10, 8, 3, 3], &device));
+/// // Ten regions; background and five classes.
+/// assert_eq!(predictions.class_logits.dims(), [1, 10, 6]);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RoiConfig {
@@ -46,6 +61,14 @@ impl RoiConfig {
     /// # Errors
     ///
     /// The option that is out of range.
+    ///
+    /// ```
+    /// use sed_models::faster_rcnn::RoiConfig;
+    ///
+    /// assert!(RoiConfig::default().validate().is_ok());
+    /// let error = RoiConfig { hidden: 0, ..RoiConfig::default() }.validate().unwrap_err();
+    /// assert_eq!(error.to_string(), "roi.hidden = 0: it must be finite and above 0");
+    /// ```
     pub fn validate(&self) -> Result<(), InvalidOption> {
         self.pool.validate()?;
         InvalidOption::unless_positive("roi.hidden", self.hidden as f64)?;
@@ -57,6 +80,15 @@ impl RoiConfig {
     /// The layers for features of `channels` channels and `classes` classes, on `device`.
     ///
     /// Layers start uniform with variance `1 / (3·inputs)`, as in torchvision.
+    ///
+    /// ```
+    /// use burn::tensor::Device;
+    /// use sed_models::faster_rcnn::RoiConfig;
+    ///
+    /// // 7×7 bins of 4 channels.
+    /// let heads = RoiConfig { hidden: 16, ..RoiConfig::default() }.init(4, 20, &Device::default());
+    /// assert_eq!(heads.box_head.fc6.weight.dims(), [4 * 49, 16]);
+    /// ```
     pub fn init(&self, channels: usize, classes: usize, device: &Device) -> RoiHeads {
         let linear = |inputs, outputs| LinearConfig::new(inputs, outputs).init(device);
         RoiHeads {
@@ -74,6 +106,18 @@ impl RoiConfig {
 
 /// Two fully connected layers on pooled features, then a class distribution and a box for each class.
 /// (Lin et al., *Feature Pyramid Networks*, CVPR 2017, §5.2.)
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_models::faster_rcnn::RoiConfig;
+///
+/// let device = Device::default();
+/// let heads = RoiConfig { hidden: 16, ..RoiConfig::default() }.init(4, 2, &device);
+/// let pooled = Tensor::<4>::ones([3, 4, 7, 7], &device);
+/// let predictions = heads.forward(pooled);
+/// // Four deltas for background and each of the two classes.
+/// assert_eq!(predictions.box_deltas.dims(), [1, 3, 12]);
+/// ```
 #[derive(Module, Debug)]
 pub struct RoiHeads {
     /// The hidden layers.
@@ -83,6 +127,14 @@ pub struct RoiHeads {
 }
 
 /// The hidden layers of [`RoiHeads`].
+///
+/// ```
+/// use burn::tensor::Device;
+/// use sed_models::faster_rcnn::RoiConfig;
+///
+/// let heads = RoiConfig { hidden: 16, ..RoiConfig::default() }.init(4, 20, &Device::default());
+/// assert_eq!(heads.box_head.fc7.weight.dims(), [16, 16]);
+/// ```
 #[derive(Module, Debug)]
 pub struct BoxHead {
     /// From the pooled features.
@@ -92,6 +144,15 @@ pub struct BoxHead {
 }
 
 /// The outputs of [`RoiHeads`].
+///
+/// ```
+/// use burn::tensor::Device;
+/// use sed_models::faster_rcnn::RoiConfig;
+///
+/// let heads = RoiConfig { hidden: 16, ..RoiConfig::default() }.init(4, 20, &Device::default());
+/// assert_eq!(heads.box_predictor.cls_score.weight.dims(), [16, 21]);
+/// assert_eq!(heads.box_predictor.bbox_pred.weight.dims(), [16, 21 * 4]);
+/// ```
 #[derive(Module, Debug)]
 pub struct BoxPredictor {
     /// To the logits of background and classes.

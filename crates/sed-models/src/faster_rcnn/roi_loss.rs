@@ -24,6 +24,25 @@ use crate::{
 /// with `S` sampled regions in the batch, `c_r` the class of the region's object or background, and the
 /// deltas of that class. The regions are the proposals and the labeled boxes themselves. (Girshick, *Fast
 /// R-CNN*, ICCV 2015, §2.3; as in torchvision. Regions that lie mostly in a crowd are not background: our design.)
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_core::{Predictions, Targets};
+/// use sed_models::{box_coder::BoxCoder, faster_rcnn::RoiLoss};
+///
+/// let device = Device::default();
+/// let object = [0.0, 0.0, 10.0, 10.0];
+/// let targets = [Targets { boxes: vec![object], labels: vec![1], crowds: Vec::new() }];
+/// let loss = RoiLoss::default();
+/// // One proposal beside the object, and the object itself.
+/// let sampled = loss.sample(vec![vec![[40.0, 0.0, 50.0, 10.0]]], &targets);
+/// assert_eq!(sampled.labels, [Some(1), None]);
+/// // Undecided between background and two classes; the box is right.
+/// let predictions = Predictions::new(Tensor::zeros([1, 2, 3], &device), Tensor::zeros([1, 2, 12], &device));
+/// let loss = loss.forward(predictions, &sampled, &BoxCoder::default());
+/// assert!((loss.classification.into_scalar::<f32>() - 3.0_f32.ln()).abs() < 1e-6);
+/// assert_eq!(loss.box_regression.into_scalar::<f32>(), 0.0);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RoiLoss {
@@ -51,6 +70,18 @@ impl Default for RoiLoss {
 }
 
 /// The regions of a batch that take part in the loss, and what each shall predict.
+///
+/// ```
+/// use sed_core::Targets;
+/// use sed_models::faster_rcnn::{RoiLoss, RoiTargets};
+///
+/// let (object, proposal) = ([0.0, 0.0, 10.0, 10.0], [40.0, 0.0, 50.0, 10.0]);
+/// let targets = [Targets { boxes: vec![object], labels: vec![2], crowds: Vec::new() }];
+/// let RoiTargets { rois, labels, objects } = RoiLoss::default().sample(vec![vec![proposal]], &targets);
+/// assert_eq!((rois.boxes, rois.images), (vec![object, proposal], vec![0, 0]));
+/// // The proposal is background.
+/// assert_eq!((labels, objects), (vec![Some(2), None], vec![object, [0.0; 4]]));
+/// ```
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RoiTargets {
     /// The regions.
@@ -67,6 +98,14 @@ impl RoiLoss {
     /// # Errors
     ///
     /// The option that is out of range.
+    ///
+    /// ```
+    /// use sed_models::faster_rcnn::RoiLoss;
+    ///
+    /// assert!(RoiLoss::default().validate().is_ok());
+    /// let error = RoiLoss { box_weight: -1.0, ..RoiLoss::default() }.validate().unwrap_err();
+    /// assert_eq!(error.option, "loss.box_weight");
+    /// ```
     pub fn validate(&self) -> Result<(), InvalidOption> {
         self.sampler.validate()?;
         InvalidOption::unless_non_negative("loss.beta", self.beta)?;
@@ -78,6 +117,19 @@ impl RoiLoss {
     /// # Panics
     ///
     /// If the numbers of images differ, or a target has not one label a box.
+    ///
+    /// ```
+    /// use sed_core::Targets;
+    /// use sed_models::faster_rcnn::RoiLoss;
+    ///
+    /// let object = [0.0, 0.0, 10.0, 10.0];
+    /// let targets = [Targets { boxes: vec![object], labels: vec![2], crowds: Vec::new() }];
+    /// // An IoU of 0.9 with the object, and of 0.
+    /// let proposals = vec![vec![[0.0, 0.0, 10.0, 9.0], [40.0, 0.0, 50.0, 10.0]]];
+    /// let sampled = RoiLoss::default().sample(proposals, &targets);
+    /// assert_eq!(sampled.rois.boxes, [[0.0, 0.0, 10.0, 9.0], object, [40.0, 0.0, 50.0, 10.0]]);
+    /// assert_eq!(sampled.labels, [Some(2), Some(2), None]);
+    /// ```
     pub fn sample(&self, proposals: Vec<Vec<[f32; 4]>>, targets: &[Targets]) -> RoiTargets {
         let (n, t) = (proposals.len(), targets.len());
         assert_eq!(n, t, "RoiLoss: proposals of {n} images, {t} targets");
@@ -116,6 +168,27 @@ impl RoiLoss {
     /// # Panics
     ///
     /// If the numbers of regions differ, or a label is not below `C`.
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use sed_core::Predictions;
+    /// use sed_models::{
+    ///     box_coder::BoxCoder,
+    ///     faster_rcnn::{RoiLoss, RoiTargets, Rois},
+    /// };
+    ///
+    /// let device = Device::default();
+    /// let object = [0.0, 0.0, 10.0, 10.0];
+    /// let targets =
+    ///     RoiTargets { rois: Rois::new(&[vec![object]]), labels: vec![Some(0)], objects: vec![object] };
+    /// // Sure of class 0, its box half its width to the right; the background's deltas do not count.
+    /// let logits = Tensor::from_floats([[[0.0, 50.0]]], &device);
+    /// let deltas = Tensor::from_floats([[[9.0, 9.0, 9.0, 9.0, 0.5, 0.0, 0.0, 0.0]]], &device);
+    /// let l1 = RoiLoss { beta: 0.0, ..RoiLoss::default() };
+    /// let loss = l1.forward(Predictions::new(logits, deltas), &targets, &BoxCoder::default());
+    /// assert!(loss.classification.into_scalar::<f32>() < 1e-6);
+    /// assert_eq!(loss.box_regression.into_scalar::<f32>(), 0.5);
+    /// ```
     pub fn forward(&self, predictions: Predictions, targets: &RoiTargets, coder: &BoxCoder) -> DetectionLoss {
         let [_, k, outputs] = predictions.class_logits.dims();
         let regions = targets.labels.len();

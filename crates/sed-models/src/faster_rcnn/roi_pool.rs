@@ -12,6 +12,23 @@ use crate::ops::roi_align::RoiAlign;
 /// The level of a box of area `w·h` is `⌊canonical_level + log₂(√(w·h) / canonical_size)⌋`, or the nearest
 /// that there is. (Lin et al., *Feature Pyramid Networks*, CVPR 2017, eq. 1; `10⁻⁶` is added before
 /// rounding down, as in torchvision.)
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_models::faster_rcnn::{RoiPool, Rois};
+///
+/// // P2 and P3 of an image of 64×64, the one of ones and the other of twos.
+/// let device = Device::default();
+/// let features = [Tensor::ones([1, 4, 16, 16], &device), Tensor::full([1, 4, 8, 8], 2.0, &device)];
+/// let pool = RoiPool { canonical_size: 32.0, canonical_level: 3, ..RoiPool::default() };
+/// let rois = Rois::new(&[vec![[0.0, 0.0, 32.0, 32.0], [0.0, 0.0, 16.0, 16.0]]]);
+/// let levels = pool.levels(&rois, 2, 2);
+/// assert_eq!(levels, [1, 0]);
+/// let pooled = pool.forward(&features, 2, &rois, &levels);
+/// assert_eq!(pooled.dims(), [2, 4, 7, 7]);
+/// let means = pooled.reshape([2, -1]).mean_dim(1).into_data().try_to_vec::<f32>().unwrap();
+/// assert!((means[0] - 2.0).abs() < 1e-5 && (means[1] - 1.0).abs() < 1e-5);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RoiPool {
@@ -26,6 +43,16 @@ pub struct RoiPool {
 }
 
 /// Which level of the half-size view pools a region `b/2`, that on the image is `b`.
+///
+/// ```
+/// use sed_models::faster_rcnn::{HalfViewLevel, RoiPool, Rois};
+///
+/// let pool = RoiPool::default();
+/// assert_eq!(pool.half_view_level, HalfViewLevel::Shifted);
+/// // By the rule a region of 224 px is pooled from P4, and its half from P3.
+/// let rois = Rois::new(&[vec![[0.0, 0.0, 224.0, 224.0]]]);
+/// assert_eq!((pool.levels(&rois, 2, 4), pool.levels(&rois.scaled(0.5), 2, 4)), (vec![2], vec![1]));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HalfViewLevel {
@@ -54,12 +81,29 @@ impl RoiPool {
     /// # Errors
     ///
     /// The option that is out of range.
+    ///
+    /// ```
+    /// use sed_models::faster_rcnn::RoiPool;
+    ///
+    /// assert!(RoiPool::default().validate().is_ok());
+    /// let error = RoiPool { canonical_size: 0.0, ..RoiPool::default() }.validate().unwrap_err();
+    /// assert_eq!(error.option, "pool.canonical_size");
+    /// ```
     pub fn validate(&self) -> Result<(), InvalidOption> {
         self.align.validate()?;
         InvalidOption::unless_positive("pool.canonical_size", self.canonical_size.into())
     }
 
     /// The level of each region, as an index into levels whose finest has the number `lowest`.
+    ///
+    /// ```
+    /// use sed_models::faster_rcnn::{RoiPool, Rois};
+    ///
+    /// // Sides of 224, 448 and 10 px on P2 to P5: P4, P5, and the nearest, P2.
+    /// let square = |side: f32| [0.0, 0.0, side, side];
+    /// let rois = Rois::new(&[vec![square(224.0), square(448.0), square(10.0)]]);
+    /// assert_eq!(RoiPool::default().levels(&rois, 2, 4), [2, 3, 0]);
+    /// ```
     pub fn levels(&self, rois: &Rois, lowest: usize, levels: usize) -> Vec<usize> {
         let level = |b: &[f32; 4]| {
             let octaves = (boxes::area(b).sqrt() / self.canonical_size).log2() + 1e-6;
@@ -76,6 +120,21 @@ impl RoiPool {
     /// # Panics
     ///
     /// If there is no region, or a region has no level or no image.
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use sed_models::{
+    ///     faster_rcnn::{RoiPool, Rois},
+    ///     ops::roi_align::RoiAlign,
+    /// };
+    ///
+    /// let pool =
+    ///     RoiPool { align: RoiAlign { output_size: 5, ..RoiAlign::default() }, ..RoiPool::default() };
+    /// // A single map, C4.
+    /// let features = [Tensor::zeros([2, 8, 4, 4], &Device::default())];
+    /// let rois = Rois::new(&[vec![[0.0, 0.0, 40.0, 64.0]], vec![[8.0, 8.0, 24.0, 24.0]]]);
+    /// assert_eq!(pool.forward(&features, 4, &rois, &[0, 0]).dims(), [2, 8, 5, 5]);
+    /// ```
     pub fn forward(&self, features: &[Tensor<4>], lowest: usize, rois: &Rois, levels: &[usize]) -> Tensor<4> {
         assert!(!rois.is_empty(), "RoiPool: no regions");
         assert_eq!(rois.len(), levels.len(), "RoiPool: {} regions, {} levels", rois.len(), levels.len());

@@ -3,6 +3,14 @@
 use sed_core::{ImageSize, ops::boxes};
 
 /// Boxes, each in one image of a batch.
+///
+/// ```
+/// use sed_models::faster_rcnn::Rois;
+///
+/// let rois = Rois::new(&[vec![[0.0, 0.0, 8.0, 8.0]], vec![], vec![[4.0, 0.0, 8.0, 6.0]; 2]]);
+/// assert_eq!((rois.len(), rois.is_empty()), (3, false));
+/// assert_eq!(rois.images, [0, 2, 2]);
+/// ```
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Rois {
     /// `[x1, y1, x2, y2]` in pixels of its image.
@@ -31,6 +39,13 @@ impl Rois {
     }
 
     /// The same regions in images resized by `factor`.
+    ///
+    /// ```
+    /// use sed_models::faster_rcnn::Rois;
+    ///
+    /// let half = Rois::new(&[vec![[4.0, 0.0, 8.0, 6.0]]]).scaled(0.5);
+    /// assert_eq!(half.boxes, [[2.0, 0.0, 4.0, 3.0]]);
+    /// ```
     #[must_use]
     pub fn scaled(&self, factor: f32) -> Self {
         let boxes = self.boxes.iter().map(|b| boxes::scale(b, factor)).collect();
@@ -38,6 +53,13 @@ impl Rois {
     }
 
     /// The same regions in images of `width` pixels of which left and right are exchanged.
+    ///
+    /// ```
+    /// use sed_models::faster_rcnn::Rois;
+    ///
+    /// let mirrored = Rois::new(&[vec![[4.0, 0.0, 8.0, 6.0]]]).mirrored(32.0);
+    /// assert_eq!(mirrored.boxes, [[24.0, 0.0, 28.0, 6.0]]);
+    /// ```
     #[must_use]
     pub fn mirrored(&self, width: f32) -> Self {
         let boxes = self.boxes.iter().map(|[x1, y1, x2, y2]| [width - x2, *y1, width - x1, *y2]).collect();

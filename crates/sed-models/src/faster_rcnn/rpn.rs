@@ -19,6 +19,18 @@ use crate::{
 };
 
 /// Configuration of a [`Rpn`], and of what becomes of its outputs.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_models::{anchors::AnchorConfig, faster_rcnn::RpnConfig};
+///
+/// let device = Device::default();
+/// let anchors = AnchorConfig::octaves(8.0, 4, 2, &[1.0]);
+/// let rpn = RpnConfig { channels: 8, anchors, ..RpnConfig::default() }.init(16, &device);
+/// let predictions = rpn.forward(Tensor::zeros([1, 16, 4, 5], &device));
+/// // Two anchors in each of the 4×5 cells.
+/// assert_eq!(predictions.class_logits.dims(), [1, 40, 1]);
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RpnConfig {
@@ -71,6 +83,14 @@ impl RpnConfig {
     /// # Errors
     ///
     /// The option that is out of range.
+    ///
+    /// ```
+    /// use sed_models::faster_rcnn::RpnConfig;
+    ///
+    /// assert!(RpnConfig::default().validate().is_ok());
+    /// let error = RpnConfig { channels: 0, ..RpnConfig::default() }.validate().unwrap_err();
+    /// assert_eq!(error.option, "rpn.channels");
+    /// ```
     pub fn validate(&self) -> Result<(), InvalidOption> {
         InvalidOption::unless_positive("rpn.channels", self.channels as f64)?;
         self.box_coder.validate()?;
@@ -84,6 +104,16 @@ impl RpnConfig {
     /// # Panics
     ///
     /// If the norm does not fit the channels.
+    ///
+    /// ```
+    /// use burn::tensor::Device;
+    /// use sed_models::faster_rcnn::RpnConfig;
+    ///
+    /// let rpn =
+    ///     RpnConfig { num_convs: 2, channels: 8, ..RpnConfig::default() }.init(16, &Device::default());
+    /// assert_eq!(rpn.head.conv.len(), 2);
+    /// assert_eq!(rpn.head.conv[0].0.weight.dims(), [8, 16, 3, 3]);
+    /// ```
     pub fn init(&self, in_channels: usize, device: &Device) -> Rpn {
         let towers = TowerConfig { num_convs: self.num_convs, channels: self.channels, norm: self.norm };
         let inputs = if self.num_convs == 0 { in_channels } else { self.channels };
@@ -100,6 +130,19 @@ impl RpnConfig {
 
 /// A region proposal network: for each anchor how likely it lies on an object of any class, and the
 /// offsets of that object's box. (Ren et al., *Faster R-CNN*, NIPS 2015, §3.1.)
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_models::faster_rcnn::RpnConfig;
+///
+/// let device = Device::default();
+/// let rpn = RpnConfig { channels: 8, ..RpnConfig::default() }.init(8, &device);
+/// let predictions = rpn.forward(Tensor::zeros([2, 8, 4, 4], &device));
+/// // Three anchors a cell.
+/// assert_eq!(predictions.box_deltas.dims(), [2, 48, 4]);
+/// // On a blank level a network that has not been trained is undecided.
+/// assert_eq!(predictions.class_logits.abs().max().into_scalar::<f32>(), 0.0);
+/// ```
 #[derive(Module, Debug)]
 pub struct Rpn {
     /// Its convolutions.
@@ -107,6 +150,16 @@ pub struct Rpn {
 }
 
 /// The convolutions of a [`Rpn`].
+///
+/// ```
+/// use burn::tensor::Device;
+/// use sed_models::faster_rcnn::RpnConfig;
+///
+/// // Three anchors a cell.
+/// let head = RpnConfig { channels: 8, ..RpnConfig::default() }.init(16, &Device::default()).head;
+/// assert_eq!(head.cls_logits.weight.dims(), [3, 8, 1, 1]);
+/// assert_eq!(head.bbox_pred.weight.dims(), [3 * 4, 8, 1, 1]);
+/// ```
 #[derive(Module, Debug)]
 pub struct RpnHead {
     /// 3×3 convolutions and their normalisation.

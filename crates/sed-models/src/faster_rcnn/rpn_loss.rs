@@ -21,6 +21,25 @@ use crate::{
 /// with `S` sampled anchors in the batch. Background anchors that lie mostly in a crowd region are never
 /// sampled. (Ren et al., *Faster R-CNN*, NIPS 2015, eq. 1; normalised by `S` as in torchvision; the rule for
 /// crowds is our design.)
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_core::{Predictions, Targets};
+/// use sed_models::{box_coder::BoxCoder, faster_rcnn::RpnLoss};
+///
+/// let device = Device::default();
+/// let anchors = [[0.0, 0.0, 10.0, 10.0], [40.0, 0.0, 50.0, 10.0]];
+/// let targets = [Targets { boxes: vec![anchors[0]], labels: vec![1], crowds: Vec::new() }];
+/// let loss = |logits: [f32; 2]| {
+///     let logits = Tensor::<1>::from_floats(logits, &device).reshape([1, 2, 1]);
+///     let predictions = Predictions::new(logits, Tensor::zeros([1, 2, 4], &device));
+///     let loss = RpnLoss::default().forward(predictions, &anchors, &targets, &BoxCoder::default(), &[0]);
+///     loss.total().into_scalar::<f32>()
+/// };
+/// // Undecided, and right of both.
+/// assert!((loss([0.0, 0.0]) - 2.0_f32.ln()).abs() < 1e-6);
+/// assert!(loss([20.0, -20.0]) < 1e-6);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RpnLoss {
@@ -53,6 +72,14 @@ impl RpnLoss {
     /// # Errors
     ///
     /// The option that is out of range.
+    ///
+    /// ```
+    /// use sed_models::faster_rcnn::RpnLoss;
+    ///
+    /// assert!(RpnLoss::default().validate().is_ok());
+    /// let error = RpnLoss { beta: -1.0, ..RpnLoss::default() }.validate().unwrap_err();
+    /// assert_eq!(error.option, "loss.beta");
+    /// ```
     pub fn validate(&self) -> Result<(), InvalidOption> {
         self.sampler.validate()?;
         InvalidOption::unless_non_negative("loss.beta", self.beta)?;
@@ -67,6 +94,22 @@ impl RpnLoss {
     /// # Panics
     ///
     /// If the numbers of images or anchors differ.
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use sed_core::{Predictions, Targets};
+    /// use sed_models::{box_coder::BoxCoder, faster_rcnn::RpnLoss};
+    ///
+    /// let device = Device::default();
+    /// let anchor = [0.0, 0.0, 10.0, 10.0];
+    /// let targets = [Targets { boxes: vec![anchor], labels: vec![0], crowds: Vec::new() }];
+    /// // Found half its width to the right.
+    /// let deltas = Tensor::from_floats([[[0.5, 0.0, 0.0, 0.0]]], &device);
+    /// let predictions = Predictions::new(Tensor::zeros([1, 1, 1], &device), deltas);
+    /// let l1 = RpnLoss { beta: 0.0, ..RpnLoss::default() };
+    /// let loss = l1.forward(predictions, &[anchor], &targets, &BoxCoder::default(), &[0]);
+    /// assert_eq!((loss.stage, loss.box_regression.into_scalar::<f32>()), ("rpn", 0.5));
+    /// ```
     pub fn forward(
         &self,
         predictions: Predictions,

@@ -16,6 +16,17 @@ use crate::matcher::Assignment;
 ///
 /// The draw depends on the seed alone; the detector takes it from its own outputs for the image, so that
 /// a training step is a function of weights and batch (our design).
+///
+/// ```
+/// use sed_models::{
+///     faster_rcnn::Sampler,
+///     matcher::Assignment::{Background, Matched},
+/// };
+///
+/// let assignments = [Matched(0), Background, Matched(0), Matched(1), Background, Background];
+/// let sample = Sampler { per_image: 4, positive_fraction: 0.5 }.draw(&assignments, 7);
+/// assert_eq!((sample.positives.len(), sample.negatives.len()), (2, 2));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sampler {
@@ -26,6 +37,18 @@ pub struct Sampler {
 }
 
 /// What a [`Sampler`] drew of one image: indices, ascending.
+///
+/// ```
+/// use sed_models::{
+///     faster_rcnn::{Sample, Sampler},
+///     matcher::Assignment::{Background, Ignored, Matched},
+/// };
+///
+/// // Fewer than asked for: all are taken but those that are ignored.
+/// let sampler = Sampler { per_image: 256, positive_fraction: 0.5 };
+/// let sample = sampler.draw(&[Background, Matched(0), Ignored], 7);
+/// assert_eq!(sample, Sample { positives: vec![1], negatives: vec![0] });
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sample {
     /// Matched to an object.
@@ -40,12 +63,29 @@ impl Sampler {
     /// # Errors
     ///
     /// The option that is out of range.
+    ///
+    /// ```
+    /// use sed_models::faster_rcnn::Sampler;
+    ///
+    /// assert!(Sampler { per_image: 256, positive_fraction: 0.5 }.validate().is_ok());
+    /// let error = Sampler { per_image: 256, positive_fraction: 50.0 }.validate().unwrap_err();
+    /// assert_eq!(error.option, "sampler.positive_fraction");
+    /// ```
     pub fn validate(&self) -> Result<(), InvalidOption> {
         InvalidOption::unless_positive("sampler.per_image", self.per_image as f64)?;
         InvalidOption::unless_fraction("sampler.positive_fraction", self.positive_fraction)
     }
 
     /// Draws without replacement, each matched one as likely as another, and the background alike.
+    ///
+    /// ```
+    /// use sed_models::{faster_rcnn::Sampler, matcher::Assignment};
+    ///
+    /// let sampler = Sampler { per_image: 8, positive_fraction: 0.5 };
+    /// let background = [Assignment::Background; 100];
+    /// assert_eq!(sampler.draw(&background, 7), sampler.draw(&background, 7));
+    /// assert_ne!(sampler.draw(&background, 7), sampler.draw(&background, 8));
+    /// ```
     pub fn draw(&self, assignments: &[Assignment], seed: u64) -> Sample {
         let of = |wanted: fn(&Assignment) -> bool| -> Vec<usize> {
             (0..assignments.len()).filter(|&i| wanted(&assignments[i])).collect()

@@ -17,6 +17,24 @@ use crate::ops::{
 /// Which normalisation follows a convolution.
 ///
 /// In TOML: `norm = "frozen_batch"`, `norm = { group = { groups = 8 } }`.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_models::layers::norm::{NormConfig, NormKind};
+///
+/// let device = Device::default();
+/// let input = Tensor::<4>::from_floats([[[[1.0, 3.0]], [[10.0, 30.0]]]], &device);
+/// let output = |kind: NormKind| {
+///     NormConfig::new(kind, 2).init(&device).forward(input.clone()).into_data().try_to_vec::<f32>().unwrap()
+/// };
+/// assert_eq!(output(NormKind::None), [1.0, 3.0, 10.0, 30.0]);
+/// // Each channel to mean 0 and variance 1.
+/// for (value, expected) in output(NormKind::Group { groups: 2 }).into_iter().zip([-1.0, 1.0, -1.0, 1.0]) {
+///     assert!((value - expected).abs() < 1e-4);
+/// }
+/// let read: NormKind = serde_json::from_str(r#"{"group": {"groups": 2}}"#).unwrap();
+/// assert_eq!(read, NormKind::Group { groups: 2 });
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum NormKind {
@@ -40,6 +58,14 @@ pub enum NormKind {
 }
 
 /// The channels cannot be split into the groups.
+///
+/// ```
+/// use sed_models::layers::norm::{GroupsError, NormKind};
+///
+/// let error = NormKind::Group { groups: 8 }.validate(20).unwrap_err();
+/// assert_eq!(error, GroupsError { channels: 20, groups: 8 });
+/// assert_eq!(error.to_string(), "group norm: 20 channels do not split into 8 equal groups");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("group norm: {channels} channels do not split into {groups} equal groups")]
 pub struct GroupsError {
@@ -55,6 +81,15 @@ impl NormKind {
     /// # Errors
     ///
     /// If the groups of a group norm do not divide `channels`.
+    ///
+    /// ```
+    /// use sed_models::layers::norm::NormKind;
+    ///
+    /// assert!(NormKind::Group { groups: 8 }.validate(32).is_ok());
+    /// assert!(NormKind::Group { groups: 8 }.validate(4).is_err());
+    /// // The others suit any number of channels.
+    /// assert!(NormKind::Batch.validate(4).is_ok());
+    /// ```
     pub fn validate(self, channels: usize) -> Result<(), GroupsError> {
         match self {
             Self::Group { groups } if groups == 0 || !channels.is_multiple_of(groups) => {
@@ -66,6 +101,15 @@ impl NormKind {
 }
 
 /// Configuration of a [`Norm`].
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_models::layers::norm::{NormConfig, NormKind};
+///
+/// let device = Device::default();
+/// let norm = NormConfig::new(NormKind::Batch, 16).with_epsilon(1e-3).init(&device);
+/// assert_eq!(norm.forward(Tensor::zeros([2, 16, 4, 4], &device)).dims(), [2, 16, 4, 4]);
+/// ```
 #[derive(Config, Debug)]
 pub struct NormConfig {
     /// Which normalisation.
@@ -83,6 +127,15 @@ impl NormConfig {
     /// # Panics
     ///
     /// If [`NormKind::validate`] refuses the channels.
+    ///
+    /// ```
+    /// use burn::{module::Module, tensor::Device};
+    /// use sed_models::layers::norm::{NormConfig, NormKind};
+    ///
+    /// // γ and β of four channels.
+    /// let norm = NormConfig::new(NormKind::Group { groups: 2 }, 4).init(&Device::default());
+    /// assert_eq!(norm.num_params(), 8);
+    /// ```
     pub fn init(&self, device: &Device) -> Norm {
         if let Err(error) = self.kind.validate(self.channels) {
             panic!("{error}");
@@ -106,6 +159,20 @@ impl NormConfig {
 }
 
 /// A normalisation of feature maps, `[N, C, H, W]` to the same shape.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_models::layers::norm::{Norm, NormConfig, NormKind};
+///
+/// let device = Device::default();
+/// let norm = NormConfig::new(NormKind::FrozenBatch, 1).init(&device);
+/// let Norm::FrozenBatch(statistics) = &norm else { unreachable!("as asked for") };
+/// assert_eq!(statistics.running_var.val().into_scalar::<f32>(), 1.0);
+/// let output = norm.forward_relu(Tensor::from_floats([[[[-2.0, 2.0]]]], &device));
+/// let output = output.into_data().try_to_vec::<f32>().unwrap();
+/// // With these statistics the identity, but for ε.
+/// assert!(output[0] == 0.0 && (output[1] - 2.0).abs() < 1e-4);
+/// ```
 #[derive(Module, Debug)]
 pub enum Norm {
     /// The identity; the vector is empty, a module's variant has to hold a module.
@@ -138,6 +205,21 @@ impl Norm {
     }
 
     /// `forward(conv.forward(input))`; a frozen batch norm goes into the convolution.
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use sed_models::{
+    ///     layers::norm::{NormConfig, NormKind},
+    ///     ops::conv2d::Conv2dConfig,
+    /// };
+    ///
+    /// let device = Device::default();
+    /// let conv = Conv2dConfig::new(3, 4, 3).with_padding(1).with_bias(false).init(&device);
+    /// let norm = NormConfig::new(NormKind::FrozenBatch, 4).init(&device);
+    /// let x = Tensor::<4>::ones([1, 3, 5, 5], &device);
+    /// let difference = norm.after(&conv, x.clone()) - norm.forward(conv.forward(x));
+    /// assert!(difference.abs().max().into_scalar::<f32>() < 1e-5);
+    /// ```
     pub fn after(&self, conv: &Conv2d, input: Tensor<4>) -> Tensor<4> {
         match self {
             Self::FrozenBatch(norm) => norm.fold(conv).forward(input),
@@ -146,6 +228,20 @@ impl Norm {
     }
 
     /// `relu(after(conv, input))`, with the ReLU as part of what comes before it.
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use sed_models::{
+    ///     layers::norm::{NormConfig, NormKind},
+    ///     ops::conv2d::Conv2dConfig,
+    /// };
+    ///
+    /// let device = Device::default();
+    /// let conv = Conv2dConfig::new(3, 4, 3).with_padding(1).with_bias(false).init(&device);
+    /// let norm = NormConfig::new(NormKind::Group { groups: 2 }, 4).init(&device);
+    /// let y = norm.relu_after(&conv, Tensor::ones([1, 3, 5, 5], &device));
+    /// assert_eq!((y.dims(), y.min().into_scalar::<f32>()), ([1, 4, 5, 5], 0.0));
+    /// ```
     pub fn relu_after(&self, conv: &Conv2d, input: Tensor<4>) -> Tensor<4> {
         match self {
             Self::None(_) => conv.forward_relu(input),
@@ -160,6 +256,20 @@ impl Norm {
 ///
 /// No gradient reaches its four tensors, not even after [`Module::unfreeze`]; the gradient of the
 /// input is `γ / √(σ² + ε)`.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_models::layers::norm::{Norm, NormConfig, NormKind};
+///
+/// let device = Device::default().autodiff();
+/// let norm = NormConfig::new(NormKind::FrozenBatch, 1).init(&device);
+/// let Norm::FrozenBatch(frozen) = norm else { unreachable!("as asked for") };
+/// let output = frozen.forward(Tensor::from_floats([[[[1.0, -3.0]]]], &device));
+/// let output = output.into_data().try_to_vec::<f32>().unwrap();
+/// // Statistics as at the start, 0 and 1.
+/// assert!((output[0] - 1.0).abs() < 1e-4 && (output[1] + 3.0).abs() < 1e-4);
+/// assert!(!frozen.weight.val().is_require_grad());
+/// ```
 #[derive(Module, Debug)]
 pub struct FrozenBatchNorm {
     /// `γ`, `[C]`.
@@ -213,6 +323,19 @@ impl FrozenBatchNorm {
 
 /// Group norm: `y = γ·(x − μ_g) / √(σ²_g + ε) + β`, with mean and variance over the channels of a
 /// group and all positions of one image.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_models::layers::norm::{Norm, NormConfig, NormKind};
+///
+/// let device = Device::default();
+/// let norm = NormConfig::new(NormKind::Group { groups: 1 }, 2).init(&device);
+/// let Norm::Group(group) = norm else { unreachable!("as asked for") };
+/// let x = Tensor::<4>::from_floats([[[[1.0]], [[3.0]]]], &device);
+/// let normalized = group.forward(x.clone()).into_data().try_to_vec::<f32>().unwrap();
+/// assert!((normalized[0] + 1.0).abs() < 1e-4 && (normalized[1] - 1.0).abs() < 1e-4);
+/// assert_eq!(group.forward_relu(x).into_data().try_to_vec::<f32>().unwrap(), [0.0, normalized[1]]);
+/// ```
 #[derive(Module, Debug)]
 pub struct GroupNorm {
     /// `γ`, `[C]`.

@@ -12,6 +12,19 @@ use crate::{
 };
 
 /// How the weights of a tower start; those of the predictors always start small.
+///
+/// ```
+/// use burn::tensor::Device;
+/// use sed_models::{layers::tower::TowerInit, retinanet::HeadConfig};
+///
+/// let largest = |tower_init: TowerInit| {
+///     let head = HeadConfig { num_convs: 1, channels: 8, tower_init, ..HeadConfig::default() };
+///     let head = head.init(8, 1, 3, &Device::default());
+///     head.classification_head.conv[0].0.weight.val().abs().max().into_scalar::<f32>()
+/// };
+/// // Deviations of 0.01 and of √(2 / (8·9)).
+/// assert!(largest(TowerInit::Small) < 0.1 && largest(TowerInit::Kaiming) > 0.1);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TowerInit {

@@ -68,6 +68,21 @@ pub struct RetinaNetConfig {
 }
 
 /// What is wrong with a [`RetinaNetConfig`].
+///
+/// ```
+/// use sed_models::{
+///     backbone::BackboneConfigError,
+///     retinanet::{RetinaNetConfig, RetinaNetConfigError},
+/// };
+///
+/// let mut config = RetinaNetConfig::tiny(3);
+/// config.backbone.body.depth = 20;
+/// match config.validate() {
+///     Err(RetinaNetConfigError::Backbone(BackboneConfigError::Depth(depth))) => assert_eq!(depth, 20),
+///     other => unreachable!("{other:?}"),
+/// }
+/// assert_eq!(RetinaNetConfig::tiny(0).validate(), Err(RetinaNetConfigError::NoClasses));
+/// ```
 #[derive(Debug, Error, PartialEq)]
 pub enum RetinaNetConfigError {
     /// No class.
@@ -109,6 +124,14 @@ impl RetinaNetConfig {
     /// RetinaNet with ResNet-50 and P3 to P7, as `retinanet_resnet50_fpn` of torchvision, but with
     /// anchors that double exactly from level to level (torchvision cuts sizes to whole numbers and
     /// rounds corners; the difference is below one pixel up to P5 and 1 % beyond).
+    ///
+    /// ```
+    /// use sed_models::retinanet::RetinaNetConfig;
+    ///
+    /// let config = RetinaNetConfig::resnet50(20);
+    /// assert_eq!((config.num_classes, config.backbone.body.depth), (20, 50));
+    /// assert_eq!(config.backbone.strides(), [8, 16, 32, 64, 128]);
+    /// ```
     pub fn resnet50(num_classes: usize) -> Self {
         Self {
             num_classes,
@@ -131,6 +154,15 @@ impl RetinaNetConfig {
     ///
     /// It cannot compare image sizes; to go on training its weights so, take
     /// [`RetinaNetConfig::resnet50`].
+    ///
+    /// ```
+    /// use sed_models::retinanet::RetinaNetConfig;
+    ///
+    /// // torchvision counts 91 ids of COCO, some of which no object has.
+    /// let config = RetinaNetConfig::torchvision(91);
+    /// assert!(config.validate().is_ok());
+    /// assert!(config.validate_for_views().is_err());
+    /// ```
     pub fn torchvision(num_classes: usize) -> Self {
         Self {
             anchors: AnchorConfig::torchvision(),
@@ -146,6 +178,15 @@ impl RetinaNetConfig {
     ///
     /// Its anchors are twice the stride or larger, so that every object covers cells enough to match
     /// some anchor well; with so few anchors a milder focal loss learns the classes sooner.
+    ///
+    /// ```
+    /// use burn::{module::Module, tensor::Device};
+    /// use sed_models::retinanet::RetinaNetConfig;
+    ///
+    /// let model = RetinaNetConfig::tiny(6).init(&Device::default())?;
+    /// assert!((700_000..800_000).contains(&model.num_params()));
+    /// # Ok::<(), sed_models::retinanet::RetinaNetConfigError>(())
+    /// ```
     pub fn tiny(num_classes: usize) -> Self {
         let norm = NormKind::Group { groups: 8 };
         let channels = 32;
@@ -181,6 +222,15 @@ impl RetinaNetConfig {
     /// # Errors
     ///
     /// The first option that is out of range or does not fit the others.
+    ///
+    /// ```
+    /// use sed_models::{matcher::Matcher, retinanet::RetinaNetConfig};
+    ///
+    /// assert!(RetinaNetConfig::default().validate().is_ok());
+    /// let matcher = Matcher { low: 0.9, ..Matcher::default() };
+    /// let error = RetinaNetConfig { matcher, ..RetinaNetConfig::default() }.validate().unwrap_err();
+    /// assert!(error.to_string().starts_with("matcher: thresholds"));
+    /// ```
     pub fn validate(&self) -> Result<(), RetinaNetConfigError> {
         if self.num_classes == 0 {
             return Err(RetinaNetConfigError::NoClasses);
@@ -215,6 +265,18 @@ impl RetinaNetConfig {
     /// # Errors
     ///
     /// Those of [`validate`](Self::validate), and what stands in the way of the comparison.
+    ///
+    /// ```
+    /// use sed_models::retinanet::RetinaNetConfig;
+    ///
+    /// assert!(RetinaNetConfig::resnet50(80).validate_for_views().is_ok());
+    /// // P7 and its half need images of multiples of 128.
+    /// let padded = RetinaNetConfig { pad_multiple: Some(32), ..RetinaNetConfig::resnet50(80) };
+    /// assert_eq!(
+    ///     padded.validate_for_views().unwrap_err().to_string(),
+    ///     "pad_multiple: 32 is no multiple of 128, so an image and its half-size view do not compare"
+    /// );
+    /// ```
     pub fn validate_for_views(&self) -> Result<(), RetinaNetConfigError> {
         self.validate()?;
         Ok(self.grids().validate_for_views()?)
@@ -225,6 +287,20 @@ impl RetinaNetConfig {
     /// # Errors
     ///
     /// Those of [`validate`](Self::validate).
+    ///
+    /// ```
+    /// use burn::tensor::Device;
+    /// use sed_models::retinanet::{RetinaNet, RetinaNetConfig};
+    ///
+    /// let (config, device) = (RetinaNetConfig::tiny(3), Device::default());
+    /// device.seed(7);
+    /// let first = config.init(&device)?;
+    /// device.seed(7);
+    /// let second = config.init(&device)?;
+    /// let stem = |model: RetinaNet| model.backbone.body.conv1.weight.val().into_data();
+    /// assert_eq!(stem(first), stem(second));
+    /// # Ok::<(), sed_models::retinanet::RetinaNetConfigError>(())
+    /// ```
     pub fn init(&self, device: &Device) -> Result<RetinaNet, RetinaNetConfigError> {
         self.validate()?;
         RetinaNet::new(self, device).map(drawn)

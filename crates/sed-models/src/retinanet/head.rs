@@ -16,6 +16,20 @@ use crate::{
 };
 
 /// Configuration of a [`RetinaNetHead`].
+///
+/// ```
+/// use burn::tensor::{Device, Tensor, activation::sigmoid};
+/// use sed_models::retinanet::HeadConfig;
+///
+/// let device = Device::default();
+/// // Levels of 8 channels, two anchors a cell, three classes.
+/// let head = HeadConfig { num_convs: 1, channels: 8, ..HeadConfig::default() }.init(8, 2, 3, &device);
+/// let predictions = head.forward(Tensor::zeros([1, 8, 4, 5], &device));
+/// assert_eq!(predictions.class_logits.dims(), [1, 4 * 5 * 2, 3]);
+/// // On a blank level each class has the prior.
+/// let score = sigmoid(predictions.class_logits).max().into_scalar::<f32>();
+/// assert!((score - 0.01).abs() < 1e-6);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HeadConfig {
@@ -45,6 +59,14 @@ impl HeadConfig {
     /// # Errors
     ///
     /// The option that is out of range.
+    ///
+    /// ```
+    /// use sed_models::retinanet::HeadConfig;
+    ///
+    /// assert!(HeadConfig::default().validate().is_ok());
+    /// let error = HeadConfig { prior: 1.0, ..HeadConfig::default() }.validate().unwrap_err();
+    /// assert_eq!(error.to_string(), "head.prior = 1: it must be above 0 and below 1");
+    /// ```
     pub fn validate(&self) -> Result<(), InvalidOption> {
         InvalidOption::unless_positive("head.channels", self.channels as f64)?;
         if self.prior > 0.0 && self.prior < 1.0 {
@@ -62,6 +84,17 @@ impl HeadConfig {
     /// # Panics
     ///
     /// If the norm does not fit the channels.
+    ///
+    /// ```
+    /// use burn::tensor::Device;
+    /// use sed_models::{layers::norm::NormKind, retinanet::HeadConfig};
+    ///
+    /// let norm = NormKind::Group { groups: 4 };
+    /// let config = HeadConfig { num_convs: 2, channels: 8, norm, ..HeadConfig::default() };
+    /// let head = config.init(16, 9, 20, &Device::default());
+    /// let tower = &head.classification_head.conv;
+    /// assert_eq!((tower.len(), tower[0].0.weight.dims()), (2, [8, 16, 3, 3]));
+    /// ```
     pub fn init(&self, in_channels: usize, anchors: usize, classes: usize, device: &Device) -> RetinaNetHead {
         let input = if self.num_convs == 0 { in_channels } else { self.channels };
         let predictor = |outputs| predictor(input, outputs, 3, device);
@@ -85,6 +118,15 @@ impl HeadConfig {
 }
 
 /// The class tower.
+///
+/// ```
+/// use burn::tensor::Device;
+/// use sed_models::retinanet::HeadConfig;
+///
+/// // Nine anchors, twenty classes.
+/// let head = HeadConfig { num_convs: 0, ..HeadConfig::default() }.init(8, 9, 20, &Device::default());
+/// assert_eq!(head.classification_head.cls_logits.weight.dims(), [9 * 20, 8, 3, 3]);
+/// ```
 #[derive(Module, Debug)]
 pub struct ClassificationHead {
     /// 3×3 convolutions and their normalisation.
@@ -94,6 +136,15 @@ pub struct ClassificationHead {
 }
 
 /// The box tower.
+///
+/// ```
+/// use burn::tensor::Device;
+/// use sed_models::retinanet::HeadConfig;
+///
+/// // Nine anchors.
+/// let head = HeadConfig { num_convs: 0, ..HeadConfig::default() }.init(8, 9, 20, &Device::default());
+/// assert_eq!(head.regression_head.bbox_reg.weight.dims(), [9 * 4, 8, 3, 3]);
+/// ```
 #[derive(Module, Debug)]
 pub struct RegressionHead {
     /// 3×3 convolutions and their normalisation.
@@ -103,6 +154,18 @@ pub struct RegressionHead {
 }
 
 /// Two towers with the same weights on each level. Fields are named as in torchvision.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_core::Predictions;
+/// use sed_models::retinanet::HeadConfig;
+///
+/// let device = Device::default();
+/// let head = HeadConfig { num_convs: 1, channels: 8, ..HeadConfig::default() }.init(8, 2, 3, &device);
+/// // One head for all levels.
+/// let levels = [4, 2, 1].map(|side| head.forward(Tensor::zeros([1, 8, side, side], &device)));
+/// assert_eq!(Predictions::cat(levels.to_vec()).num_anchors(), 2 * (16 + 4 + 1));
+/// ```
 #[derive(Module, Debug)]
 pub struct RetinaNetHead {
     /// Class logits.

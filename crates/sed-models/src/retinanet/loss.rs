@@ -16,6 +16,32 @@ use crate::{
 /// How far a predicted box is from its object.
 ///
 /// In TOML: `box_loss = "giou"`, `box_loss = { smooth_l1 = { beta = 0.1 } }`.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_core::{Predictions, Targets};
+/// use sed_models::{
+///     box_coder::BoxCoder,
+///     matcher::Matcher,
+///     retinanet::{BoxLoss, RetinaNetLoss},
+/// };
+///
+/// let device = Device::default();
+/// // An object where its anchor is, predicted half its width to the right.
+/// let anchor = [0.0, 0.0, 10.0, 10.0];
+/// let targets = [Targets { boxes: vec![anchor], labels: vec![0], crowds: Vec::new() }];
+/// let deltas = Tensor::from_floats([[[0.5, 0.0, 0.0, 0.0]]], &device);
+/// let predictions = Predictions::new(Tensor::zeros([1, 1, 1], &device), deltas);
+/// let loss = |box_loss: BoxLoss| {
+///     let loss = RetinaNetLoss { box_loss, ..RetinaNetLoss::default() };
+///     let (matcher, coder) = (Matcher::default(), BoxCoder::default());
+///     let loss = loss.forward(predictions.clone(), &[anchor], &targets, &matcher, &coder);
+///     loss.box_regression.into_scalar::<f32>()
+/// };
+/// assert_eq!(loss(BoxLoss::SmoothL1 { beta: 0.0 }), 0.5);
+/// // The boxes share 50 px² of 150.
+/// assert!((loss(BoxLoss::Giou) - 2.0 / 3.0).abs() < 1e-6);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum BoxLoss {
@@ -38,6 +64,27 @@ pub enum BoxLoss {
 /// with `N` images and `P_i` matched anchors in image `i`. Anchors that the matcher leaves between
 /// its thresholds take no part, nor do background anchors that lie mostly in a crowd region. (Lin et
 /// al., ICCV 2017, §4.1; the mean over images as in torchvision; the rule for crowds is our design.)
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_core::{Predictions, Targets};
+/// use sed_models::{box_coder::BoxCoder, matcher::Matcher, retinanet::RetinaNetLoss};
+///
+/// let device = Device::default();
+/// let anchors = [[0.0, 0.0, 10.0, 10.0], [40.0, 0.0, 50.0, 10.0]];
+/// let targets = [Targets { boxes: vec![anchors[0]], labels: vec![1], crowds: Vec::new() }];
+/// // Right of both anchors: the first has class 1, the second none.
+/// let logits = Tensor::from_floats([[[-20.0, 20.0], [-20.0, -20.0]]], &device);
+/// let predictions = Predictions::new(logits, Tensor::zeros([1, 2, 4], &device));
+/// let loss = RetinaNetLoss::default().forward(
+///     predictions,
+///     &anchors,
+///     &targets,
+///     &Matcher::default(),
+///     &BoxCoder::default(),
+/// );
+/// assert!(loss.total().into_scalar::<f32>() < 1e-6);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RetinaNetLoss {
@@ -66,6 +113,15 @@ impl RetinaNetLoss {
     /// # Errors
     ///
     /// The option that is out of range.
+    ///
+    /// ```
+    /// use sed_models::retinanet::{BoxLoss, RetinaNetLoss};
+    ///
+    /// assert!(RetinaNetLoss::default().validate().is_ok());
+    /// let box_loss = BoxLoss::SmoothL1 { beta: -1.0 };
+    /// let error = RetinaNetLoss { box_loss, ..RetinaNetLoss::default() }.validate().unwrap_err();
+    /// assert_eq!(error.option, "loss.box_loss.beta");
+    /// ```
     pub fn validate(&self) -> Result<(), InvalidOption> {
         self.focal.validate()?;
         InvalidOption::unless_non_negative("loss.box_weight", self.box_weight)?;
@@ -84,6 +140,24 @@ impl RetinaNetLoss {
     ///
     /// If the numbers of images or anchors differ, a target has not one label a box, or a label is
     /// not below `C`.
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use sed_core::{Predictions, Targets, losses::SigmoidFocalLoss};
+    /// use sed_models::{box_coder::BoxCoder, matcher::Matcher, retinanet::RetinaNetLoss};
+    ///
+    /// let device = Device::default();
+    /// let predictions =
+    ///     Predictions::new(Tensor::zeros([1, 2, 3], &device), Tensor::ones([1, 2, 4], &device));
+    /// let anchors = [[0.0, 0.0, 10.0, 10.0], [40.0, 0.0, 50.0, 10.0]];
+    /// let loss =
+    ///     RetinaNetLoss { focal: SigmoidFocalLoss { alpha: 0.5, gamma: 0.0 }, ..RetinaNetLoss::default() };
+    /// // An image without objects: two anchors of three classes at α · ln 2, and no box.
+    /// let (matcher, coder) = (Matcher::default(), BoxCoder::default());
+    /// let loss = loss.forward(predictions, &anchors, &[Targets::default()], &matcher, &coder);
+    /// assert!((loss.classification.into_scalar::<f32>() - 3.0 * 2.0_f32.ln()).abs() < 1e-5);
+    /// assert_eq!(loss.box_regression.into_scalar::<f32>(), 0.0);
+    /// ```
     pub fn forward(
         &self,
         predictions: Predictions,

@@ -34,6 +34,28 @@ const STAGES: [&str; 1] = ["head"];
 ///
 /// A batch whose sides are no multiples of [`size_divisor`](Detector::size_divisor) is padded at the
 /// bottom and the right.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_core::{Detector, ImageBatch, Targets, Views};
+/// use sed_models::retinanet::RetinaNetConfig;
+///
+/// let device = Device::default().autodiff();
+/// let model = RetinaNetConfig::tiny(3).init(&device)?;
+/// let images = ImageBatch::unpadded(Tensor::full([1, 3, 32, 32], 0.5, &device));
+///
+/// let targets = Targets { boxes: vec![[8.0, 8.0, 24.0, 24.0]], labels: vec![1], crowds: Vec::new() };
+/// let losses = model.supervised_losses(&images, &[targets]);
+/// assert_eq!((losses.len(), losses[0].stage), (1, "head"));
+/// let gradients = losses[0].total().backward();
+/// assert!(model.head.classification_head.cls_logits.weight.val().grad(&gradients).is_some());
+///
+/// let views = model.compare_views(&model, &Views::new(images.clone(), images));
+/// // All but the finest level have a partner on the half-size view.
+/// let [paired, all] = [views[0].scale_pair(), views[0].distill_pair()].map(|p| p.student.num_anchors());
+/// assert_eq!((paired, all), (2 * (16 + 4 + 1), 2 * (64 + 16 + 4 + 1)));
+/// # Ok::<(), sed_models::retinanet::RetinaNetConfigError>(())
+/// ```
 #[derive(Module, Debug)]
 pub struct RetinaNet {
     /// Residual network and pyramid.
@@ -86,6 +108,19 @@ impl RetinaNet {
     }
 
     /// The grids of the detector's levels over a batch of this size, padding to the divisor included.
+    ///
+    /// ```
+    /// use burn::tensor::Device;
+    /// use sed_core::ImageSize;
+    /// use sed_models::retinanet::RetinaNetConfig;
+    ///
+    /// let model = RetinaNetConfig::tiny(3).init(&Device::default())?;
+    /// // Padded to 64×96, the next multiples of 32.
+    /// let layout = model.layout(ImageSize::new(50, 70));
+    /// let grids: Vec<_> = layout.levels.iter().map(|level| (level.height, level.width)).collect();
+    /// assert_eq!(grids, [(16, 24), (8, 12), (4, 6), (2, 3)]);
+    /// # Ok::<(), sed_models::retinanet::RetinaNetConfigError>(())
+    /// ```
     pub fn layout(&self, batch: ImageSize) -> PyramidLayout {
         self.settings.grids.layout(batch)
     }
@@ -99,11 +134,38 @@ impl RetinaNet {
     ///
     /// If the grids or the anchors of the two do not correspond: the half view is not of half the size, or
     /// the anchors do not double ([`RetinaNetConfig::validate_for_views`] tells the latter beforehand).
+    ///
+    /// ```
+    /// use burn::tensor::Device;
+    /// use sed_core::ImageSize;
+    /// use sed_models::retinanet::RetinaNetConfig;
+    ///
+    /// let model = RetinaNetConfig::tiny(3).init(&Device::default())?;
+    /// let full = model.layout(ImageSize::new(64, 64));
+    /// let (half, pairs) = model.half_layout(&full, ImageSize::new(32, 32));
+    /// // Of each anchor the one on the image is twice the one on the half-size view.
+    /// let first = pairs.full_anchors(&full)[0];
+    /// assert_eq!(model.anchors(&full)[first], model.anchors(&half)[0].map(|side| 2.0 * side));
+    /// # Ok::<(), sed_models::retinanet::RetinaNetConfigError>(())
+    /// ```
     pub fn half_layout(&self, full: &PyramidLayout, half: ImageSize) -> (PyramidLayout, ScalePairs) {
         self.settings.grids.half_layout(full, half)
     }
 
     /// The anchors of a layout of this detector, `[x1, y1, x2, y2]`.
+    ///
+    /// ```
+    /// use burn::tensor::Device;
+    /// use sed_core::ImageSize;
+    /// use sed_models::retinanet::RetinaNetConfig;
+    ///
+    /// let model = RetinaNetConfig::tiny(3).init(&Device::default())?;
+    /// let layout = model.layout(ImageSize::new(32, 32));
+    /// let anchors = model.anchors(&layout);
+    /// assert_eq!(anchors.len(), layout.num_anchors());
+    /// assert_eq!(anchors[0], [-4.0, -4.0, 4.0, 4.0]);
+    /// # Ok::<(), sed_models::retinanet::RetinaNetConfigError>(())
+    /// ```
     pub fn anchors(&self, layout: &PyramidLayout) -> Vec<[f32; 4]> {
         self.settings.grids.anchors(layout)
     }
@@ -114,12 +176,40 @@ impl RetinaNet {
     /// # Panics
     ///
     /// If the anchors do not double ([`RetinaNetConfig::validate_for_views`] tells beforehand).
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use sed_core::{Detector, ImageBatch, Views};
+    /// use sed_models::retinanet::RetinaNetConfig;
+    ///
+    /// let device = Device::default();
+    /// let model = RetinaNetConfig::tiny(3).init(&device)?;
+    /// let images = ImageBatch::unpadded(Tensor::zeros([1, 3, 32, 32], &device));
+    /// let boxes = model.paired_anchors(images.padded_size());
+    /// let views = model.compare_views(&model, &Views::new(images.clone(), images));
+    /// assert_eq!(boxes.len(), views[0].scale_pair().student.num_anchors());
+    /// # Ok::<(), sed_models::retinanet::RetinaNetConfigError>(())
+    /// ```
     pub fn paired_anchors(&self, batch: ImageSize) -> Vec<[f32; 4]> {
         self.settings.grids.paired_anchors(batch)
     }
 
     /// The predictions on all levels, finest first, for images of `[N, 3, H, W]` as in
     /// [`ImageBatch`]; their anchors are those of [`layout`](Self::layout).
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use sed_core::ImageBatch;
+    /// use sed_models::retinanet::RetinaNetConfig;
+    ///
+    /// let device = Device::default();
+    /// let model = RetinaNetConfig::tiny(3).init(&device)?;
+    /// let levels = model.forward(&ImageBatch::unpadded(Tensor::zeros([2, 3, 32, 32], &device)));
+    /// // Two anchors a cell of stride 4, three classes.
+    /// assert_eq!(levels[0].class_logits.dims(), [2, 8 * 8 * 2, 3]);
+    /// assert_eq!(levels[0].box_deltas.dims(), [2, 8 * 8 * 2, 4]);
+    /// # Ok::<(), sed_models::retinanet::RetinaNetConfigError>(())
+    /// ```
     pub fn forward(&self, images: &ImageBatch) -> Vec<Predictions> {
         let pixels = self.settings.preprocess.forward(images, self.size_divisor());
         let features = self.backbone.forward_from(pixels, self.settings.grids.lowest_level());

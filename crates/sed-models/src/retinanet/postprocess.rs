@@ -21,6 +21,31 @@ use crate::{
 /// non-maximum suppression within each class, at most `max_detections`. An anchor may give several
 /// detections, one a class. Boxes that have no area after clipping are dropped. (Lin et al., ICCV 2017,
 /// §4.1; steps as in torchvision, which keeps boxes without area.)
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_core::{ImageSize, Predictions, pyramid::PyramidLayout};
+/// use sed_models::{
+///     box_coder::BoxCoder,
+///     retinanet::{AnchorGrid, PostProcess},
+/// };
+///
+/// let device = Device::default();
+/// let size = ImageSize::new(16, 16);
+/// let layout = PyramidLayout::over(size, &[16], 2);
+/// let anchors = [[0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 10.0, 9.0]];
+/// let grid = AnchorGrid { layout: &layout, anchors: &anchors, coder: &BoxCoder::default() };
+/// // Both anchors find class 1, the second is surer.
+/// let logits = Tensor::from_floats([[[-9.0, 1.0], [-9.0, 2.0]]], &device);
+/// let predictions = Predictions::new(logits, Tensor::zeros([1, 2, 4], &device));
+/// let found = |nms_threshold: f32| {
+///     let rule = PostProcess { nms_threshold, ..PostProcess::default() };
+///     rule.detections(predictions.clone(), grid, &[size]).remove(0)
+/// };
+/// // They overlap by 0.9.
+/// assert_eq!(found(0.5).boxes, [anchors[1]]);
+/// assert_eq!(found(0.95).boxes, [anchors[1], anchors[0]]);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PostProcess {
@@ -41,6 +66,17 @@ impl Default for PostProcess {
 }
 
 /// The anchors that predictions belong to.
+///
+/// ```
+/// use sed_core::{ImageSize, pyramid::PyramidLayout};
+/// use sed_models::{anchors::AnchorConfig, box_coder::BoxCoder, retinanet::AnchorGrid};
+///
+/// let generator = AnchorConfig::octaves(16.0, 2, 1, &[1.0]).init(&[8, 16]);
+/// let layout = PyramidLayout::over(ImageSize::new(32, 32), &[8, 16], 1);
+/// let (anchors, coder) = (generator.grid(&layout), BoxCoder::default());
+/// let grid = AnchorGrid { layout: &layout, anchors: &anchors, coder: &coder };
+/// assert_eq!(grid.anchors.len(), grid.layout.num_anchors());
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct AnchorGrid<'a> {
     /// The grids of the levels.
@@ -64,6 +100,14 @@ impl PostProcess {
     /// # Errors
     ///
     /// The option that is out of range.
+    ///
+    /// ```
+    /// use sed_models::retinanet::PostProcess;
+    ///
+    /// assert!(PostProcess::default().validate().is_ok());
+    /// let error = PostProcess { max_detections: 0, ..PostProcess::default() }.validate().unwrap_err();
+    /// assert_eq!(error.option, "postprocess.max_detections");
+    /// ```
     pub fn validate(&self) -> Result<(), InvalidOption> {
         InvalidOption::unless_fraction("postprocess.score_threshold", self.score_threshold.into())?;
         InvalidOption::unless_fraction("postprocess.nms_threshold", self.nms_threshold.into())?;
@@ -77,6 +121,29 @@ impl PostProcess {
     /// # Panics
     ///
     /// If the numbers of images or of anchors differ.
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use sed_core::{ImageSize, Predictions, pyramid::PyramidLayout};
+    /// use sed_models::{
+    ///     box_coder::BoxCoder,
+    ///     retinanet::{AnchorGrid, PostProcess},
+    /// };
+    ///
+    /// let device = Device::default();
+    /// let size = ImageSize::new(8, 8);
+    /// let layout = PyramidLayout::over(size, &[8], 1);
+    /// let grid =
+    ///     AnchorGrid { layout: &layout, anchors: &[[-4.0, -4.0, 4.0, 4.0]], coder: &BoxCoder::default() };
+    /// let logits = Tensor::from_floats([[[-9.0, -9.0, 0.0]]], &device);
+    /// let predictions = Predictions::new(logits, Tensor::zeros([1, 1, 4], &device));
+    /// let found = PostProcess::default().detections(predictions, grid, &[size]).remove(0);
+    /// // Clipped to the image.
+    /// assert_eq!(
+    ///     (found.boxes, found.scores, found.labels),
+    ///     (vec![[0.0, 0.0, 4.0, 4.0]], vec![0.5], vec![2])
+    /// );
+    /// ```
     pub fn detections(
         &self,
         predictions: Predictions,

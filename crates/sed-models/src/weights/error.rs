@@ -5,6 +5,14 @@ use std::{fmt, path::PathBuf};
 use thiserror::Error;
 
 /// A parameter whose shape in the file is not that in the module.
+///
+/// ```
+/// use sed_models::weights::Misshaped;
+///
+/// let wider =
+///     Misshaped { key: "conv1.weight".to_owned(), expected: vec![8, 3, 7, 7], found: vec![64, 3, 7, 7] };
+/// assert_eq!(wider.to_string(), "conv1.weight is [64, 3, 7, 7] in the file, [8, 3, 7, 7] in the model");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Misshaped {
     /// The parameter's key.
@@ -22,6 +30,27 @@ impl fmt::Display for Misshaped {
 }
 
 /// All the keys that keep a file from filling a module.
+///
+/// ```
+/// use burn::tensor::Device;
+/// use sed_models::{
+///     ops::conv2d::Conv2dConfig,
+///     weights::{LoadOptions, WeightsError, load, save_safetensors},
+/// };
+///
+/// let folder = tempfile::tempdir()?;
+/// let (path, device) = (folder.path().join("convolution.safetensors"), Device::default());
+/// save_safetensors(&Conv2dConfig::new(3, 4, 3).with_bias(false).init(&device), &path)?;
+///
+/// let mut other = Conv2dConfig::new(3, 8, 3).init(&device);
+/// let result = load(&mut other, &path, &LoadOptions::default());
+/// let Err(WeightsError::Mismatch { mismatch, .. }) = result else {
+///     unreachable!("the file lacks the bias, and its weight has other shapes")
+/// };
+/// assert_eq!(mismatch.missing, ["bias"]);
+/// assert_eq!(mismatch.misshaped[0].found, [4, 3, 3, 3]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mismatch {
     /// Keys of the module that the file lacks.
@@ -55,6 +84,25 @@ impl fmt::Display for Mismatch {
 }
 
 /// A file of weights could not be read into a module, or written. The module is as it was.
+///
+/// ```
+/// use std::path::Path;
+///
+/// use burn::tensor::Device;
+/// use sed_models::{
+///     ops::conv2d::Conv2dConfig,
+///     weights::{LoadOptions, WeightsError, load},
+/// };
+///
+/// let mut conv = Conv2dConfig::new(3, 4, 1).init(&Device::default());
+/// match load(&mut conv, Path::new("missing.safetensors"), &LoadOptions::default()) {
+///     Err(WeightsError::Open { path, source }) => {
+///         assert_eq!(path, Path::new("missing.safetensors"));
+///         assert_eq!(source.kind(), std::io::ErrorKind::NotFound);
+///     }
+///     other => unreachable!("{other:?}"),
+/// }
+/// ```
 #[derive(Debug, Error)]
 pub enum WeightsError {
     /// The file is not there, or not to be opened.

@@ -26,6 +26,14 @@ use burn::{
 pub use error::{Mismatch, Misshaped, WeightsError};
 
 /// What to leave out when loading.
+///
+/// ```
+/// use sed_models::weights::LoadOptions;
+///
+/// // A checkpoint of torchvision's training scripts.
+/// let options = LoadOptions { top_level_key: Some("model".to_owned()), ..LoadOptions::default() };
+/// assert_eq!(options.skip, ["fc."]);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoadOptions {
     /// Beginnings of keys, in today's spelling, that are neither read from the file nor expected
@@ -45,6 +53,26 @@ impl Default for LoadOptions {
 
 impl LoadOptions {
     /// The default options, leaving out `prefixes` as well.
+    ///
+    /// ```
+    /// use burn::tensor::Device;
+    /// use sed_models::{
+    ///     retinanet::RetinaNetConfig,
+    ///     weights::{LoadOptions, load, save_safetensors},
+    /// };
+    ///
+    /// let folder = tempfile::tempdir()?;
+    /// let (path, device) = (folder.path().join("three_classes.safetensors"), Device::default());
+    /// save_safetensors(&RetinaNetConfig::tiny(3).init(&device)?, &path)?;
+    ///
+    /// // All but the layer whose size depends on the classes.
+    /// let mut model = RetinaNetConfig::tiny(5).init(&device)?;
+    /// let options = LoadOptions::skipping(["head.classification_head.cls_logits."]);
+    /// let report = load(&mut model, &path, &options)?;
+    /// assert_eq!((report.kept.len(), report.skipped.len()), (2, 2));
+    /// assert!(report.kept.contains(&"head.classification_head.cls_logits.bias".to_owned()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn skipping<'a>(prefixes: impl IntoIterator<Item = &'a str>) -> Self {
         let mut options = Self::default();
         options.skip.extend(prefixes.into_iter().map(str::to_owned));
@@ -57,6 +85,24 @@ impl LoadOptions {
 }
 
 /// What [`load`] did. Keys are in today's spelling.
+///
+/// ```
+/// use burn::tensor::Device;
+/// use sed_models::{
+///     ops::conv2d::Conv2dConfig,
+///     weights::{LoadOptions, LoadReport, load, save_safetensors},
+/// };
+///
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("convolution.safetensors");
+/// let mut conv = Conv2dConfig::new(3, 4, 1).init(&Device::default());
+/// save_safetensors(&conv, &path)?;
+/// let LoadReport { mut loaded, skipped, kept } = load(&mut conv, &path, &LoadOptions::default())?;
+/// loaded.sort();
+/// assert_eq!(loaded, ["bias", "weight"]);
+/// assert!(skipped.is_empty() && kept.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LoadReport {
     /// Keys that were loaded.
@@ -227,6 +273,19 @@ fn converted(path: &Path, target: &StoredTensor, found: StoredTensor) -> Result<
 /// # Errors
 ///
 /// If the file cannot be written.
+///
+/// ```
+/// use burn::tensor::Device;
+/// use sed_models::{ops::conv2d::Conv2dConfig, weights::save_safetensors};
+///
+/// let folder = tempfile::tempdir()?;
+/// let [first, second] = ["a.safetensors", "b.safetensors"].map(|name| folder.path().join(name));
+/// let conv = Conv2dConfig::new(3, 4, 1).init(&Device::default());
+/// save_safetensors(&conv, &first)?;
+/// save_safetensors(&conv, &second)?;
+/// assert_eq!(std::fs::read(first)?, std::fs::read(second)?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn save_safetensors<M: Module>(module: &M, path: &Path) -> Result<(), WeightsError> {
     SafetensorsStore::from_file(path)
         .with_to_adapter(BurnToPyTorchAdapter)

@@ -10,6 +10,14 @@ use burn::{
 use super::{conv2d, conv2d_relu};
 
 /// Configuration of a [`Conv2d`] with a square kernel.
+///
+/// ```
+/// use burn::{module::Module, tensor::Device};
+/// use sed_models::ops::conv2d::Conv2dConfig;
+///
+/// let conv = Conv2dConfig::new(16, 32, 3).with_stride(2).with_padding(1).init(&Device::default());
+/// assert_eq!(conv.num_params(), 32 * 16 * 9 + 32);
+/// ```
 #[derive(Config, Debug)]
 pub struct Conv2dConfig {
     /// Channels of the input.
@@ -34,6 +42,17 @@ pub struct Conv2dConfig {
 
 /// A 2D convolution, `[N, in, H, W]` to `[N, out, H', W']` with
 /// `H' = (H + 2·padding − kernel) / stride + 1`.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_models::ops::conv2d::Conv2dConfig;
+///
+/// let device = Device::default();
+/// let conv = Conv2dConfig::new(3, 8, 3).with_stride(2).with_padding(1).init(&device);
+/// assert_eq!(conv.weight.dims(), [8, 3, 3, 3]);
+/// let maps = conv.forward(Tensor::zeros([2, 3, 16, 10], &device));
+/// assert_eq!(maps.dims(), [2, 8, 8, 5]);
+/// ```
 #[derive(Module, Debug)]
 pub struct Conv2d {
     /// `[out, in, k, k]`.
@@ -48,6 +67,16 @@ pub struct Conv2d {
 
 impl Conv2dConfig {
     /// The layer, on `device`.
+    ///
+    /// ```
+    /// use burn::{nn::Initializer, tensor::Device};
+    /// use sed_models::ops::conv2d::Conv2dConfig;
+    ///
+    /// let config = Conv2dConfig::new(1, 4, 1).with_initializer(Initializer::Constant { value: 0.5 });
+    /// let conv = config.with_bias(false).init(&Device::default());
+    /// assert_eq!(conv.weight.val().sum().into_scalar::<f32>(), 2.0);
+    /// assert!(conv.bias.is_none());
+    /// ```
     pub fn init(&self, device: &Device) -> Conv2d {
         let k = self.kernel_size;
         let (fan_in, fan_out) = (self.in_channels * k * k, self.out_channels * k * k);
@@ -64,11 +93,39 @@ impl Conv2dConfig {
 
 impl Conv2d {
     /// `[N, in, H, W]` to `[N, out, H', W']`.
+    ///
+    /// ```
+    /// use burn::{
+    ///     nn::Initializer,
+    ///     tensor::{Device, Tensor},
+    /// };
+    /// use sed_models::ops::conv2d::Conv2dConfig;
+    ///
+    /// let device = Device::default();
+    /// let conv =
+    ///     Conv2dConfig::new(1, 1, 3).with_padding(1).with_initializer(Initializer::Ones).init(&device);
+    /// // The corners see four of the ones, the edges six, the middle all nine.
+    /// let sums = conv.forward(Tensor::ones([1, 1, 3, 3], &device)).into_data().try_to_vec::<f32>().unwrap();
+    /// assert_eq!(sums, [4.0, 6.0, 4.0, 6.0, 9.0, 6.0, 4.0, 6.0, 4.0]);
+    /// ```
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
         conv2d(input, self.weight.val(), self.bias.as_ref().map(Param::val), self.stride, self.padding)
     }
 
     /// `relu(forward(input))`.
+    ///
+    /// ```
+    /// use burn::{
+    ///     nn::Initializer,
+    ///     tensor::{Device, Tensor},
+    /// };
+    /// use sed_models::ops::conv2d::Conv2dConfig;
+    ///
+    /// let device = Device::default();
+    /// let conv = Conv2dConfig::new(1, 1, 1).with_initializer(Initializer::Ones).init(&device);
+    /// let output = conv.forward_relu(Tensor::from_floats([[[[-1.0, 2.0]]]], &device));
+    /// assert_eq!(output.into_data().try_to_vec::<f32>().unwrap(), [0.0, 2.0]);
+    /// ```
     pub fn forward_relu(&self, input: Tensor<4>) -> Tensor<4> {
         conv2d_relu(input, self.weight.val(), self.bias.as_ref().map(Param::val), self.stride, self.padding)
     }

@@ -27,6 +27,18 @@ pub use layer::{Conv2d, Conv2dConfig};
 /// Gives `[N, out, H', W']` with `H' = (H + 2·padding − k) / stride + 1`, rounded down, and W' likewise.
 ///
 /// Panics when the shapes do not fit each other or the kernel is larger than the padded input.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_models::ops::conv2d::conv2d;
+///
+/// let device = Device::default();
+/// let input = Tensor::<4>::from_floats([[[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]]]], &device);
+/// let bias = Tensor::<1>::from_floats([0.5], &device);
+/// // The sum of each 2×2 patch, and ½.
+/// let output = conv2d(input, Tensor::ones([1, 1, 2, 2], &device), Some(bias), 1, 0);
+/// assert_eq!(output.into_data().try_to_vec::<f32>().unwrap(), [12.5, 16.5, 24.5, 28.5]);
+/// ```
 pub fn conv2d(
     input: Tensor<4>,
     weight: Tensor<4>,
@@ -43,6 +55,16 @@ pub fn conv2d(
 }
 
 /// `relu(conv2d(…))`, on flex as one operation.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_models::ops::conv2d::conv2d_relu;
+///
+/// let device = Device::default();
+/// let input = Tensor::<4>::from_floats([[[[-1.0, 2.0]]]], &device);
+/// let output = conv2d_relu(input, Tensor::full([1, 1, 1, 1], 3.0, &device), None, 1, 0);
+/// assert_eq!(output.into_data().try_to_vec::<f32>().unwrap(), [0.0, 6.0]);
+/// ```
 pub fn conv2d_relu(
     input: Tensor<4>,
     weight: Tensor<4>,

@@ -18,11 +18,37 @@ use crate::ops::flex::is_flex_f32;
 /// - `gamma`, `beta`: `[C]`
 ///
 /// Gives `[N, C, H, W]`. Panics when `groups` does not divide C, or `gamma` or `beta` do not have C elements.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_models::ops::group_norm::group_norm;
+///
+/// let device = Device::default();
+/// let x = Tensor::<4>::from_floats([[[[1.0, 3.0]], [[10.0, 30.0]]]], &device);
+/// let (gamma, beta) = (Tensor::from_floats([1.0, 2.0], &device), Tensor::from_floats([0.0, 5.0], &device));
+/// let y = group_norm(x, gamma, beta, 2, 1e-5).into_data().try_to_vec::<f32>().unwrap();
+/// // Each channel is a group: ∓1, times γ, plus β.
+/// for (value, expected) in y.into_iter().zip([-1.0, 1.0, 3.0, 7.0]) {
+///     assert!((value - expected).abs() < 1e-4);
+/// }
+/// ```
 pub fn group_norm(x: Tensor<4>, gamma: Tensor<1>, beta: Tensor<1>, groups: usize, eps: f64) -> Tensor<4> {
     normalize(x, gamma, beta, groups, eps, false)
 }
 
 /// `max(0, group_norm(…))`, as one operation on flex.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor, activation::relu};
+/// use sed_models::ops::group_norm::{group_norm, group_norm_relu};
+///
+/// let device = Device::default();
+/// let x = Tensor::<4>::from_floats([[[[1.0, 3.0]], [[10.0, 30.0]]]], &device);
+/// let (gamma, beta) = (Tensor::<1>::ones([2], &device), Tensor::<1>::zeros([2], &device));
+/// let rectified = group_norm_relu(x.clone(), gamma.clone(), beta.clone(), 1, 1e-5);
+/// let difference = rectified - relu(group_norm(x, gamma, beta, 1, 1e-5));
+/// assert!(difference.abs().max().into_scalar::<f32>() < 1e-6);
+/// ```
 pub fn group_norm_relu(
     x: Tensor<4>,
     gamma: Tensor<1>,

@@ -33,6 +33,19 @@ use taps::{Map, Taps};
 /// box with a coordinate that is not finite.
 ///
 /// The gradient flows to the features, not to the boxes.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_models::ops::roi_align::RoiAlign;
+///
+/// // A map of 4×4 whose elements are their column.
+/// let columns = Tensor::<1>::from_floats([0.0, 1.0, 2.0, 3.0], &Device::default());
+/// let map = columns.reshape([1, 1, 1, 4]).repeat(&[1, 1, 4, 1]);
+/// let align = RoiAlign { output_size: 2, sampling_ratio: 1, ..RoiAlign::default() };
+/// // Bins of half an element, from column 1 to column 2: their centres are at 1¼ and 1¾.
+/// let pooled = align.forward(map, &[[1.0, 0.0, 2.0, 1.0]], &[0], 1.0);
+/// assert_eq!(pooled.into_data().try_to_vec::<f32>().unwrap(), [1.25, 1.75, 1.25, 1.75]);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RoiAlign {
@@ -58,6 +71,14 @@ impl RoiAlign {
     /// # Errors
     ///
     /// The option that is out of range.
+    ///
+    /// ```
+    /// use sed_models::ops::roi_align::RoiAlign;
+    ///
+    /// assert!(RoiAlign::default().validate().is_ok());
+    /// let error = RoiAlign { sampling_ratio: 0, ..Default::default() }.validate().unwrap_err();
+    /// assert_eq!(error.option, "roi_align.sampling_ratio");
+    /// ```
     pub fn validate(&self) -> Result<(), InvalidOption> {
         InvalidOption::unless_positive("roi_align.output_size", self.output_size as f64)?;
         InvalidOption::unless_positive("roi_align.sampling_ratio", self.sampling_ratio as f64)
@@ -75,6 +96,18 @@ impl RoiAlign {
     /// # Panics
     ///
     /// If `boxes` and `images` differ in length, or the index of an image is not below N.
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use sed_models::ops::roi_align::RoiAlign;
+    ///
+    /// // Two images of 64×64 px on maps of stride 8; one box in the first, two in the second.
+    /// let features = Tensor::ones([2, 16, 8, 8], &Device::default());
+    /// let boxes = [[0.0, 0.0, 64.0, 64.0], [8.0, 8.0, 24.0, 40.0], [0.0, 0.0, 16.0, 16.0]];
+    /// let pooled = RoiAlign::default().forward(features, &boxes, &[0, 1, 1], 1.0 / 8.0);
+    /// assert_eq!(pooled.dims(), [3, 16, 7, 7]);
+    /// assert!((pooled.mean().into_scalar::<f32>() - 1.0).abs() < 1e-6);
+    /// ```
     pub fn forward(
         &self,
         features: Tensor<4>,
