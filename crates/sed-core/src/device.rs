@@ -6,6 +6,7 @@
 //! computation on it succeed.
 
 mod driver;
+mod remote;
 
 use std::{
     fmt,
@@ -16,6 +17,9 @@ use std::{
 
 use burn::tensor::{Device, Tensor};
 use thiserror::Error;
+
+/// The environment variable with the word by which a server of devices knows its clients, if it asks for one.
+pub const REMOTE_TOKEN: &str = "SED_REMOTE_TOKEN";
 
 /// A backend that can be compiled in.
 ///
@@ -61,7 +65,7 @@ pub enum DeviceError {
     /// No backend has that name.
     #[error(
         "unknown device `{0}`: expected default, flex, cpu, ndarray, wgpu, vulkan, metal, cuda or rocm, the last five \
-         optionally with an index as in cuda:0"
+         optionally with an index as in cuda:0, or remote:ws://HOST:PORT"
     )]
     Unknown(String),
     /// What follows the colon is no index, or the backend has one device only.
@@ -77,6 +81,14 @@ pub enum DeviceError {
     /// The backend is not part of this program.
     #[error("device `{0}` is not compiled in: build with --features {0} (compiled in: {compiled})", compiled = compiled_list())]
     NotCompiled(Backend),
+    /// What follows `remote:` is no address of a server.
+    #[error(
+        "device `remote:{0}`: expected remote:ws://HOST:PORT, with #I behind it for another than the first device there"
+    )]
+    Address(String),
+    /// Devices of other machines are not part of this program.
+    #[error("devices of other machines are not compiled in: build with --features remote")]
+    RemoteNotCompiled,
     /// Nothing is compiled in.
     #[error("no device is compiled in: build with --features flex")]
     NoBackend,
@@ -237,7 +249,8 @@ impl FromStr for Backend {
 }
 
 /// The device of a name: `default`, `flex` (or `cpu`), `ndarray`, `wgpu[:i]`, `vulkan[:i]`,
-/// `metal[:i]`, `cuda[:i]` or `rocm[:i]`.
+/// `metal[:i]`, `cuda[:i]`, `rocm[:i]`, or `remote:ws://host:port[#i]` for a device that a server of Burn hosts (feature
+/// `remote`), unencrypted and so for trusted networks only; [`REMOTE_TOKEN`] holds the word that the server asks for.
 ///
 /// `default` is [`default_device`]. The index of wgpu, vulkan and metal counts discrete GPUs;
 /// without an index they take the adapter that the system prefers.
@@ -292,6 +305,9 @@ pub fn default_device() -> Result<Device, DeviceError> {
 }
 
 fn open(name: &str) -> Result<Device, DeviceError> {
+    if let Some(address) = name.strip_prefix("remote:") {
+        return remote::open(address);
+    }
     let Some((name, index)) = name.split_once(':') else {
         return name.parse::<Backend>()?.open(None);
     };
@@ -376,6 +392,20 @@ mod tests {
                 assert!(!line.contains('\n'), "{line}");
             }
         }
+    }
+
+    #[test]
+    fn addresses_of_servers_are_checked_before_anything_is_reached() {
+        for name in
+            ["remote:", "remote:gpu:3000", "remote:ws://", "remote:ws://gpu:3000#x", "remote:wss://gpu:3000"]
+        {
+            let address = name.strip_prefix("remote:").unwrap().to_owned();
+            assert_eq!(parse_device(name), Err(DeviceError::Address(address)), "{name}");
+        }
+        #[cfg(not(feature = "remote"))]
+        assert_eq!(parse_device("remote:ws://127.0.0.1:1#1"), Err(DeviceError::RemoteNotCompiled));
+        #[cfg(feature = "remote")]
+        assert!(matches!(parse_device("remote:ws://127.0.0.1:1"), Err(DeviceError::Unusable { .. })));
     }
 
     #[test]
