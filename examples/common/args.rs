@@ -110,8 +110,9 @@ pub struct Args {
     /// Seed of weights, order and augmentation, and of the draw of labels where `--fold` does not say.
     #[arg(long, value_name = "S", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     pub seed: u64,
-    /// Where to compute: default, flex, ndarray, wgpu, vulkan, metal, cuda:0, rocm:0.
-    #[arg(long, value_name = "D", default_value = DEFAULT_DEVICE)]
+    /// Where to compute: default, flex, ndarray, wgpu, vulkan, metal, cuda:0, rocm:0, remote:ws://HOST:PORT. Several, separated by commas, take the
+    /// parts of each step (train.accumulation) at the same time.
+    #[arg(long, value_name = "LIST", default_value = DEFAULT_DEVICE)]
     pub device: String,
 
     /// Folder for weights, configuration, metrics and pictures; must not hold a run yet.
@@ -254,6 +255,11 @@ impl Args {
         return self.dashboard;
         #[cfg(not(feature = "dashboard"))]
         false
+    }
+
+    /// The names in `--device`.
+    pub fn device_names(&self) -> Vec<&str> {
+        self.device.split(',').map(str::trim).collect()
     }
 
     /// The network of `--backbone`, or the preset's.

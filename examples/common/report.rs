@@ -146,7 +146,7 @@ impl<'a> Comparison<'a> {
         session: &Session<M>,
         pseudo_labels: Vec<PseudoLabelSnapshot>,
     ) -> Result<()> {
-        let Session { settings, dataset, device } = session;
+        let Session { settings, dataset, device, .. } = session;
         let detector = &outcome.teacher;
         let config = EvalLoaderConfig { image_size: settings.augment.image_size, ..Default::default() };
         let mut found = Vec::with_capacity(dataset.valid.len());

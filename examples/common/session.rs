@@ -31,6 +31,8 @@ pub struct Session<M> {
     pub dataset: Dataset,
     /// Where to compute.
     pub device: Device,
+    /// Where parts of each step are computed as well.
+    further_devices: Vec<Device>,
 }
 
 /// A training that is ready to start.
@@ -43,11 +45,17 @@ pub struct Run<M: Model> {
     checkpoint_every: Option<usize>,
     concerns: Vec<String>,
     on_dashboard: bool,
+    further_devices: Vec<Device>,
 }
 
-/// The settings of the arguments over those of a preset, each option within its range.
+/// The settings of the arguments over those of a preset, each option within its range. Where nothing is said of parts, a step has one for each
+/// device.
 pub fn checked_settings<M: Model>(args: &Args, preset: &Settings<M>) -> Result<Settings<M>> {
-    let settings = override_settings(preset, args.config.as_deref(), &args.set)?;
+    let mut settings = override_settings(preset, args.config.as_deref(), &args.set)?;
+    let devices = args.device_names().len();
+    if settings.train.accumulation == 1 {
+        settings.train.accumulation = devices;
+    }
     settings.model.validate()?;
     settings.train.validate()?;
     settings.augment.validate()?;
@@ -57,13 +65,15 @@ pub fn checked_settings<M: Model>(args: &Args, preset: &Settings<M>) -> Result<S
 impl<M: Model> Session<M> {
     /// Reads everything that the arguments name, and refuses what does not fit, before anything is written.
     pub fn open(args: &Args, preset: &Settings<M>) -> Result<Self> {
-        let device = parse_device(&args.device)?;
+        let names = args.device_names();
+        let mut devices = names.into_iter().map(parse_device).collect::<Result<Vec<_>, _>>()?;
+        let device = devices.remove(0);
         let mut settings = checked_settings(args, preset)?;
         let scenes: Option<&SceneConfig> = settings.scenes.as_ref();
         let dataset = Dataset::open(args, scenes, settings.data)?;
         settings.model.set_classes(dataset.num_classes());
         load_weights::<M>(settings.model.init(&device)?, args)?;
-        Ok(Self { settings, dataset, device })
+        Ok(Self { settings, dataset, device, further_devices: devices })
     }
 
     /// A training by `method`; the same seed gives each method the same first weights and images.
@@ -77,8 +87,18 @@ impl<M: Model> Session<M> {
         let mut concerns = Preflight::new(&config, &self.dataset.counts()).warnings;
         concerns.extend(self.dataset.leaks());
         let device = self.device.clone();
-        let on_dashboard = args.on_dashboard();
-        Ok(Run { detector, data, config, device, identity, checkpoint_every, concerns, on_dashboard })
+        let (on_dashboard, further_devices) = (args.on_dashboard(), self.further_devices.clone());
+        Ok(Run {
+            detector,
+            data,
+            config,
+            device,
+            identity,
+            checkpoint_every,
+            concerns,
+            on_dashboard,
+            further_devices,
+        })
     }
 
     /// The plans of trainings as text, one for all methods that learn from unlabeled images and one for those that do not; with their
@@ -89,7 +109,8 @@ impl<M: Model> Session<M> {
             let of_kind = |method: &&Method| method.is_semi_supervised() == semi_supervised;
             let Some(&method) = methods.iter().rfind(of_kind) else { continue };
             let config = TrainConfig { method, ..self.settings.train.clone() };
-            let mut plan = Preflight::new(&config, &self.dataset.counts());
+            let mut plan = Preflight::new(&config, &self.dataset.counts())
+                .on_devices(&config, 1 + self.further_devices.len());
             plan.warnings.extend(self.dataset.leaks());
             if measured {
                 let run = self.run(args, method)?;
@@ -132,7 +153,7 @@ impl<M: Model> Run<M> {
         watch: Option<(TeacherWatch, Snapshots)>,
     ) -> Result<TrainOutcome<M::Detector>> {
         let run = train::Run::new(label).in_folder(folder).with_identity(self.identity);
-        let mut run = run.stopped_by(stop).with_concerns(self.concerns);
+        let mut run = run.stopped_by(stop).with_concerns(self.concerns).spread_over(self.further_devices);
         if let Some((watch, snapshots)) = watch {
             snapshots.keep_in(folder.join("pseudo_labels"));
             run = run.watched_by(watch);

@@ -1,6 +1,6 @@
-//! The losses and the gradient of a step, its images in one part or in several.
+//! The losses and the gradient of a step, its images in one part or in several, on one device or on several.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, panic::resume_unwind, thread};
 
 use burn::{
     optim::{GradientsAccumulator, GradientsParams},
@@ -17,69 +17,141 @@ pub(super) struct Passes {
     pub scalars: Vec<(String, f64)>,
     /// The names of the unsupervised terms among them.
     pub unsupervised: Vec<String>,
-    /// The gradient of the total.
+    /// The gradient of the total, on the first device.
     pub grads: GradientsParams,
 }
 
-/// The networks of a step, and what it makes of unlabeled images.
-pub(super) struct Networks<'a, D> {
-    pub student: &'a D,
-    pub teacher: &'a D,
+/// How the images of a step are taken.
+pub(super) struct Division<'a> {
+    /// Parts of equally many images.
+    pub parts: usize,
+    /// The weight of the unsupervised losses; at 0 unlabeled images are not looked at.
+    pub weight: f64,
+    /// What is made of unlabeled images.
     pub unsupervised: &'a Unsupervised,
-    /// The student's device, with autodiff.
+}
+
+/// Student and teacher on a device.
+pub(super) struct Replica<D> {
+    pub student: D,
+    pub teacher: D,
+    /// The device, with autodiff.
     pub device: Device,
     /// The same without.
     pub plain: Device,
 }
 
-impl<D: Detector> Networks<'_, D> {
-    /// Takes `batch` in `parts` parts of equally many images, each forward and backward by itself, so that
-    /// only one part's graph is in memory:
-    ///
-    /// ```text
-    /// L = 1/k Σ_j L_j,   g = 1/k Σ_j ∂L_j,   L_j the total loss of part j alone
-    /// ```
-    ///
-    /// `weight` is that of the unsupervised losses; at 0 unlabeled images are not looked at. Numbers to watch
-    /// that count or sum over anchors are those of the whole batch, all others means.
-    ///
-    /// # Panics
-    ///
-    /// If `parts` does not divide the number of labeled images, or that of the unlabeled ones looked at.
-    pub fn passes(&self, batch: &TrainBatch, parts: usize, weight: f64) -> Passes {
-        let mut grads = GradientsAccumulator::new();
-        let mut whole: Option<(Terms, Vec<f64>)> = None;
-        for part in 0..parts {
-            let part = match parts {
-                1 => Cow::Borrowed(batch),
-                _ => Cow::Owned(part_of(batch, part, parts, weight > 0.0)),
-            };
-            let (total, terms) = self.losses(&part, weight);
-            let values = read(&terms);
-            let loss = if parts == 1 { total } else { total / parts as f64 };
-            grads.accumulate(self.student, GradientsParams::from_grads(loss.backward(), self.student));
+/// Takes `batch` in parts, each forward and backward by itself, so that only one part's graph is in the memory of a device:
+///
+/// ```text
+/// L = 1/k Σ_j L_j,   g = 1/k Σ_j ∂L_j,   L_j the total loss of part j alone
+/// ```
+///
+/// Part `j` goes to replica `j mod R`, and the sums run in the order of the parts, so that the result does not depend on `R`
+/// where all devices compute alike. Numbers to watch that count or sum over anchors are those of the whole batch, all others means.
+///
+/// # Panics
+///
+/// If the number of parts does not divide the number of labeled images, or that of the unlabeled ones looked at; if there is no replica, or their
+/// number does not divide that of the parts.
+pub(super) fn passes<D: Detector>(
+    mut replicas: Vec<Replica<D>>,
+    batch: &TrainBatch,
+    division: &Division,
+) -> Passes {
+    let (parts, side_by_side) = (division.parts, replicas.len());
+    assert!(
+        side_by_side > 0 && parts.is_multiple_of(side_by_side),
+        "accumulation: {parts} parts on {side_by_side} devices"
+    );
+    let mut grads = GradientsAccumulator::new();
+    let mut whole: Option<(Terms, Vec<f64>)> = None;
+    for first in (0..parts).step_by(side_by_side) {
+        for part in round(&mut replicas, batch, division, first) {
+            let main = &replicas[0];
+            grads.accumulate(&main.student, part.grads);
             match &mut whole {
-                None => whole = Some((terms, values)),
-                Some((_, sums)) => sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value),
+                None => whole = Some((part.terms, part.values)),
+                Some((_, sums)) => sums.iter_mut().zip(part.values).for_each(|(sum, value)| *sum += value),
             }
         }
-        let (terms, sums) = whole.expect("a step has a part");
-        let scalars = terms.tensors.iter().zip(sums).map(|((name, _), sum)| {
-            let summed = is_summed(name.rsplit('/').next().unwrap_or(name));
-            (name.clone(), if summed { sum } else { sum / parts as f64 })
-        });
-        Passes { scalars: scalars.collect(), unsupervised: terms.unsupervised, grads: grads.grads() }
+    }
+    let (terms, sums) = whole.expect("a step has a part");
+    let scalars = terms.names.into_iter().zip(sums).map(|(name, sum)| {
+        let summed = is_summed(name.rsplit('/').next().unwrap_or(&name));
+        let value = if summed { sum } else { sum / parts as f64 };
+        (name, value)
+    });
+    Passes { scalars: scalars.collect(), unsupervised: terms.unsupervised, grads: grads.grads() }
+}
+
+/// Parts `first`, `first + 1`, …, one on each replica at the same time, their gradients on the first one's device.
+fn round<D: Detector>(
+    replicas: &mut [Replica<D>],
+    batch: &TrainBatch,
+    division: &Division,
+    first: usize,
+) -> Vec<Part> {
+    let Some((main, others)) = replicas.split_first_mut() else { return Vec::new() };
+    let other_parts: Vec<Part> = thread::scope(|scope| {
+        let started: Vec<_> = others
+            .iter_mut()
+            .zip(first + 1..)
+            .map(|(replica, part)| scope.spawn(move || replica.part(batch, division, part)))
+            .collect();
+        let own = main.part(batch, division, first);
+        let others =
+            started.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        std::iter::once(own).chain(others).collect()
+    });
+    let move_to_main = |part: Part| Part { grads: part.grads.to_device(&main.plain, &main.student), ..part };
+    let mut parts = other_parts.into_iter();
+    parts.next().into_iter().chain(parts.map(move_to_main)).collect()
+}
+
+/// What a part of a batch gives.
+struct Part {
+    terms: Terms,
+    values: Vec<f64>,
+    grads: GradientsParams,
+}
+
+/// The losses of a part, by name.
+struct Terms {
+    names: Vec<String>,
+    /// The names of the unsupervised ones.
+    unsupervised: Vec<String>,
+}
+
+impl<D: Detector> Replica<D> {
+    fn part(&self, batch: &TrainBatch, division: &Division, part: usize) -> Part {
+        let parts = division.parts;
+        let part = match parts {
+            1 => Cow::Borrowed(batch),
+            _ => Cow::Owned(part_of(batch, part, parts, division.weight > 0.0)),
+        };
+        let (total, named, unsupervised) = self.losses(&part, division);
+        let (names, terms): (Vec<_>, Vec<_>) = named.into_iter().unzip();
+        let values = read(terms);
+        let loss = if parts == 1 { total } else { total / parts as f64 };
+        let grads = GradientsParams::from_grads(loss.backward(), &self.student);
+        Part { terms: Terms { names, unsupervised }, values, grads }
     }
 
-    /// The total loss, and all terms.
-    fn losses(&self, batch: &TrainBatch, weight: f64) -> (Tensor<1>, Terms) {
+    /// The total loss; all terms by name, without gradients; and the names of the unsupervised ones.
+    fn losses(
+        &self,
+        batch: &TrainBatch,
+        division: &Division,
+    ) -> (Tensor<1>, Vec<(String, Tensor<1>)>, Vec<String>) {
+        let weight = division.weight;
         let labeled = batch.labeled.to_batch(&self.device);
         let supervised = self.student.supervised_losses(&labeled, &batch.targets);
         let unlabeled = batch.unlabeled.as_ref().filter(|_| weight > 0.0);
         let unsupervised = match unlabeled {
             Some(views) => {
                 let (weak, strong) = (views.weak.to_batch(&self.plain), views.strong.to_batch(&self.device));
-                self.unsupervised.losses(self.student, self.teacher, weak, strong)
+                division.unsupervised.losses(&self.student, &self.teacher, weak, strong)
             }
             None => Vec::new(),
         };
@@ -103,21 +175,13 @@ impl<D: Detector> Networks<'_, D> {
                 record(format!("{}/{name}", stage.stage), value);
             }
         }
-        (total, Terms { tensors, unsupervised: names })
+        (total, tensors, names)
     }
 }
 
-/// The losses of a part, without gradients.
-struct Terms {
-    tensors: Vec<(String, Tensor<1>)>,
-    /// The names of the unsupervised ones.
-    unsupervised: Vec<String>,
-}
-
 /// All values by one read: each read stalls a GPU.
-fn read(terms: &Terms) -> Vec<f64> {
-    let tensors = terms.tensors.iter().map(|(_, term)| term.clone()).collect();
-    let values = Tensor::cat(tensors, 0).into_data().convert::<f64>();
+fn read(terms: Vec<Tensor<1>>) -> Vec<f64> {
+    let values = Tensor::cat(terms, 0).into_data().convert::<f64>();
     values.iter::<f64>().collect()
 }
 

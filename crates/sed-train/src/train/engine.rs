@@ -96,6 +96,11 @@ pub fn train<D: Detector>(
     run: &Run,
 ) -> Result<TrainOutcome<D>, TrainError> {
     config.validate()?;
+    let devices = 1 + run.further_devices.len();
+    if !config.accumulation.is_multiple_of(devices) {
+        let rule = format!("must be a multiple of the {devices} devices");
+        return Err(TrainError::config("accumulation", config.accumulation, rule));
+    }
     let every = config.evaluate_every;
     let loader = data.train.iterations_per_epoch();
     if loader != every {
@@ -148,6 +153,7 @@ pub fn train<D: Detector>(
         saver,
         monitor: Some(monitor.clone()),
         watch: run.watch.clone(),
+        further_devices: run.further_devices.clone(),
     };
     let model = SemiSupervised::within(detector, config, around, start.weights)?;
     let (epoch, epochs) = (start.evaluations.len(), config.iterations / every);

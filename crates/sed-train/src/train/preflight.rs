@@ -99,6 +99,22 @@ impl Preflight {
         self
     }
 
+    /// Adds how the parts of a step are shared by so many devices; with one there is nothing to add.
+    #[must_use]
+    pub fn on_devices(mut self, config: &TrainConfig, devices: usize) -> Self {
+        if devices > 1 {
+            let parts = config.accumulation / devices;
+            let of_each = if parts == 1 { "part".to_owned() } else { format!("{parts} parts") };
+            self.line(
+                "devices",
+                format!(
+                    "{devices}, each takes {of_each} of a step; batch and learning rate are those of the step"
+                ),
+            );
+        }
+        self
+    }
+
     /// The lines as a table, then the warnings.
     pub fn to_text(&self) -> String {
         let mut table = ResultTable::new(["plan", ""]);

@@ -79,6 +79,19 @@ fn each_unlabeled_source_has_its_own_passes() {
 }
 
 #[test]
+fn devices_share_the_parts_of_a_step() {
+    let config = TrainConfig { accumulation: 4, ..config() };
+    let plan = Preflight::new(&config, &data()).on_devices(&config, 2);
+    assert_eq!(line(&plan, "accumulation"), "4 parts of 1 + 2 images a step");
+    assert_eq!(
+        line(&plan, "devices"),
+        "2, each takes 2 parts of a step; batch and learning rate are those of the step"
+    );
+    let one = Preflight::new(&config, &data());
+    assert_eq!(one.clone().on_devices(&config, 1), one);
+}
+
+#[test]
 fn supervised_runs_have_no_unlabeled_images() {
     let supervised = TrainConfig { method: Method::Supervised, ..config() };
     let plan = Preflight::new(&supervised, &DataCounts { unlabeled: 0, ..data() });

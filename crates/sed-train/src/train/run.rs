@@ -8,6 +8,7 @@ use std::{
     },
 };
 
+use burn::tensor::Device;
 use sed_core::{Detections, Detector, ImageBatch};
 use toml::Table;
 
@@ -83,6 +84,7 @@ pub struct Run {
     pub(super) concerns: Vec<String>,
     pub(super) watch: Option<TeacherWatch>,
     pub(super) dashboard: bool,
+    pub(super) further_devices: Vec<Device>,
 }
 
 impl Run {
@@ -133,6 +135,17 @@ impl Run {
     #[must_use]
     pub fn watched_by(self, watch: TeacherWatch) -> Self {
         Self { watch: Some(watch), ..self }
+    }
+
+    /// Parts of each step ([`TrainConfig::accumulation`](super::TrainConfig::accumulation)) are computed on these devices as
+    /// well, at the same time: part `j` on device `j mod R`, the training's own being device 0 of `R`. Each step
+    /// copies student and teacher to every further device and adds the gradients up on the first one in the order of the parts, so
+    /// the number of devices does not change the result where all compute alike. Running statistics of trained batch norms are those of the first device's
+    /// parts.
+    #[must_use]
+    pub fn spread_over(self, further: impl IntoIterator<Item = Device>) -> Self {
+        let further_devices = further.into_iter().map(Device::without_autodiff).collect();
+        Self { further_devices, ..self }
     }
 
     /// Progress is shown by Burn's dashboard instead of a line, where the standard output is a terminal; its key to stop

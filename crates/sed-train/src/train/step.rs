@@ -17,7 +17,7 @@ use sed_core::{Detections, Detector};
 
 use super::{
     TrainConfig, TrainError,
-    accumulate::Networks,
+    accumulate::{Division, Replica, passes},
     checkpointing::checkpointed,
     clip_global_norm,
     metrics::{EvaluatedBatch, LEARNING_RATE},
@@ -142,14 +142,27 @@ impl<D: Detector> SemiSupervised<D> {
         }
     }
 
-    /// The student's device, with autodiff and without.
-    fn devices(&self) -> (Device, Device) {
-        let plain = self.student.devices().remove(0).without_autodiff();
-        let mut device = plain.clone().autodiff();
-        if self.plan.config.gradient_checkpointing {
-            device = device.gradient_checkpointing();
-        }
-        (device, plain)
+    /// The student's device, without autodiff.
+    fn device(&self) -> Device {
+        self.student.devices().remove(0).without_autodiff()
+    }
+
+    /// The networks on their own device, and copies of them on each further one.
+    fn replicas(&self) -> Vec<Replica<D>> {
+        let with_autodiff = |plain: &Device| match self.plan.config.gradient_checkpointing {
+            true => plain.clone().autodiff().gradient_checkpointing(),
+            false => plain.clone().autodiff(),
+        };
+        let plain = self.device();
+        let (student, teacher) = (self.student.clone(), self.teacher.clone());
+        let own = Replica { student, teacher, device: with_autodiff(&plain), plain };
+        let copy = |plain: &Device| Replica {
+            student: self.student.clone().fork(plain),
+            teacher: self.teacher.clone().fork(plain),
+            device: with_autodiff(plain),
+            plain: plain.clone(),
+        };
+        std::iter::once(own).chain(self.plan.around.further_devices.iter().map(copy)).collect()
     }
 
     /// The teacher after the student's step number `self.iteration`.
@@ -167,16 +180,12 @@ impl<D: Detector> TrainStep for SemiSupervised<D> {
 
     fn step(&self, batch: TrainBatch) -> TrainOutput<StepOutput> {
         let plan = &self.plan;
-        let (device, plain) = self.devices();
-        let networks = Networks {
-            student: &self.student,
-            teacher: &self.teacher,
+        let division = Division {
+            parts: plan.config.accumulation,
+            weight: plan.config.unsupervised_weight(self.iteration),
             unsupervised: &plan.unsupervised,
-            device,
-            plain,
         };
-        let weight = plan.config.unsupervised_weight(self.iteration);
-        let passes = networks.passes(&batch, plan.config.accumulation, weight);
+        let passes = passes(self.replicas(), &batch, &division);
         let (grads, norm) = clip_global_norm(&self.student, passes.grads, plan.config.clip_norm);
 
         // Losses in the order in which they were made, so that the first cause is named, the total last.
@@ -316,7 +325,7 @@ impl<D: Detector> InferenceStep for SemiSupervised<D> {
             self.plan.around.failure.stop();
             return EvaluatedBatch { student: Arc::default(), teacher: Arc::default() };
         }
-        let images = batch.images.to_batch(&self.devices().1);
+        let images = batch.images.to_batch(&self.device());
         let original = |found: Vec<Detections>| -> Vec<ImageDetections> {
             let image = |(index, found): (usize, &Detections)| ImageDetections {
                 image_id: batch.ids[index],

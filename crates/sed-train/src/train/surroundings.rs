@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use burn::train::Interrupter;
+use burn::{tensor::Device, train::Interrupter};
 
 use super::{Stop, TeacherWatch, TrainError, monitor::Monitor, saver::Saver};
 
@@ -15,6 +15,8 @@ pub(super) struct Surroundings {
     pub saver: Option<Saver>,
     pub monitor: Option<Monitor>,
     pub watch: Option<TeacherWatch>,
+    /// Without autodiff; the student's own is not among them.
+    pub further_devices: Vec<Device>,
 }
 
 impl Surroundings {
