@@ -11,6 +11,26 @@ use crate::eval::GroundTruth;
 /// # Panics
 ///
 /// If a box has a negative width or height.
+///
+/// ```
+/// use sed_train::diagnostics::instance_sizes;
+/// # use sed_core::Detections;
+/// # use sed_train::data::Category;
+/// # use sed_train::eval::{GroundTruth, GroundTruthBox, ImageDetections};
+/// # let truth = GroundTruth {
+/// #     image_ids: vec![1, 2],
+/// #     categories: vec![Category { id: 3, name: "nut".into() }, Category { id: 90, name: "screw".into() }],
+/// #     boxes: vec![GroundTruthBox {
+/// #         image_id: 1, label: 1, bbox: [10., 10., 40., 40.], area: 1600., iscrowd: false,
+/// #     }],
+/// # };
+/// # let found = |image_id, label, score| ImageDetections {
+/// #     image_id,
+/// #     detections: Detections { boxes: vec![[10., 10., 50., 50.]], scores: vec![score], labels: vec![label] },
+/// # };
+/// // The only object has a box of 40×40 pixels.
+/// assert_eq!(instance_sizes(&truth), [40.0]);
+/// ```
 pub fn instance_sizes(truth: &GroundTruth) -> Vec<f64> {
     let objects = truth.boxes.iter().filter(|object| !object.iscrowd);
     objects
@@ -26,6 +46,15 @@ pub fn instance_sizes(truth: &GroundTruth) -> Vec<f64> {
 ///
 /// Source: Fig. 1a of the paper, with a mean of 175.9 px and a standard deviation of 188.4 px on COCO against 136.1 px
 /// and 56.7 px on ImageNet.
+///
+/// ```
+/// use sed_train::diagnostics::SizeDistribution;
+///
+/// let sizes = SizeDistribution::new(&[10.0, 20.0, 90.0], 3);
+/// assert_eq!((sizes.objects, sizes.mean), (3, Some(40.0)));
+/// assert_eq!(sizes.edges, [0.0, 30.0, 60.0, 90.0]);
+/// assert_eq!(sizes.counts, [2, 0, 1]);
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SizeDistribution {
     /// The number of objects.

@@ -1,4 +1,29 @@
 /// Detections that cannot be evaluated.
+///
+/// ```
+/// use sed_train::eval::{ConfusionMatrix, EvalError};
+/// # use sed_core::Detections;
+/// # use sed_train::data::Category;
+/// # use sed_train::eval::{GroundTruth, GroundTruthBox, ImageDetections};
+/// # let truth = GroundTruth {
+/// #     image_ids: vec![1, 2],
+/// #     categories: vec![Category { id: 3, name: "nut".into() }, Category { id: 90, name: "screw".into() }],
+/// #     boxes: vec![GroundTruthBox {
+/// #         image_id: 1, label: 1, bbox: [10., 10., 40., 40.], area: 1600., iscrowd: false,
+/// #     }],
+/// # };
+/// # let found = |image_id, label, score| ImageDetections {
+/// #     image_id,
+/// #     detections: Detections { boxes: vec![[10., 10., 50., 50.]], scores: vec![score], labels: vec![label] },
+/// # };
+/// // Of `truth`'s two classes there is none with the number 5.
+/// match ConfusionMatrix::new(&truth, &[found(1, 5, 0.9)], 0.5, 0.5) {
+///     Err(EvalError::UnknownClass { image, label, classes, .. }) => {
+///         assert_eq!((image, label, classes), (1, 5, 2));
+///     }
+///     other => panic!("{other:?}"),
+/// }
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum EvalError {
     /// Detections of an image without ground truth.

@@ -28,6 +28,17 @@ pub struct Stop {
 
 impl Stop {
     /// A wish that is spoken by setting `flag`, as a handler of signals does.
+    ///
+    /// ```
+    /// use std::sync::{Arc, atomic::{AtomicBool, Ordering}};
+    ///
+    /// use sed_train::train::Stop;
+    ///
+    /// let flag = Arc::new(AtomicBool::new(false));
+    /// let stop = Stop::by_flag(flag.clone());
+    /// flag.store(true, Ordering::SeqCst); // as a handler of signals does
+    /// assert!(stop.is_requested());
+    /// ```
     pub fn by_flag(flag: Arc<AtomicBool>) -> Self {
         Self { requested: flag }
     }
@@ -44,6 +55,54 @@ impl Stop {
 }
 
 /// Somebody who looks at what the teacher finds, before each evaluation.
+///
+/// ```
+/// use std::sync::{Arc, Mutex};
+///
+/// use burn::tensor::{Device, Tensor};
+/// use sed_core::{ImageBatch, ImageSize};
+/// use sed_train::train::{Run, TeacherWatch, train};
+/// # use std::sync::Arc as Shared;
+/// # mod detector { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/whole_image.rs")); }
+/// # use detector::WholeImage;
+/// # use sed_train::data::{AugmentConfig, EvalLoader, EvalLoaderConfig, LoaderConfig, TrainLoader};
+/// # use sed_train::eval::{CocoEvaluator, GroundTruth};
+/// # use sed_train::train::{TrainConfig as Config, TrainData};
+/// # use sed_train::data::{CocoIndex, DataPolicy, scenes};
+/// # let dir = tempfile::tempdir()?;
+/// # let scenes_config =
+/// #     scenes::SceneConfig { image_size: 32, train_images: 8, val_images: 1, ..Default::default() };
+/// # let paths = scenes::generate(&scenes_config, &dir.path().join("scenes"))?;
+/// # let index = CocoIndex::read(&paths.train_annotations)?;
+/// # let labels = index.labels(&[1, 2, 3, 4], DataPolicy::STRICT)?;
+/// # let labeled = index.labeled_set(&paths.train_images, &labels)?;
+/// # let unlabeled = index.unlabeled_set(&paths.train_images, &[5, 6, 7, 8])?;
+/// # let config = Config {
+/// #     iterations: 4, evaluate_every: 2, batch_labeled: 2, batch_unlabeled: 2, burn_in: 1, ..Config::default()
+/// # };
+/// # let augment = AugmentConfig { image_size: 32, ..AugmentConfig::default() };
+/// # let sizes = LoaderConfig {
+/// #     labeled_batch: 2, unlabeled_batch: 2, iterations_per_epoch: 2, ..LoaderConfig::default()
+/// # };
+/// # let valid = EvalLoaderConfig { image_size: 32, ..EvalLoaderConfig::default() };
+/// # let data = TrainData {
+/// #     valid: Shared::new(EvalLoader::new(&labeled, valid)?),
+/// #     truth: Shared::new(GroundTruth::from_coco(&index, &labels)),
+/// #     evaluator: Shared::new(CocoEvaluator),
+/// #     train: Shared::new(TrainLoader::new(labeled, unlabeled, augment, sizes)?),
+/// # };
+/// let device = Device::default();
+/// let pixels = Tensor::<4>::zeros([1, 3, 32, 32], &device);
+/// let images = ImageBatch { pixels, sizes: vec![ImageSize::new(32, 32)] };
+/// let looks = Arc::new(Mutex::new(Vec::new()));
+/// let seen = looks.clone();
+/// let watch = TeacherWatch::new(move |steps, detect| {
+///     seen.lock().unwrap().push((steps, detect(&images)[0].len()));
+/// });
+/// train(WholeImage::new(6, &device), &data, &config, &device, &Run::new("first").watched_by(watch))?;
+/// assert_eq!(*looks.lock().unwrap(), [(2, 1), (4, 1)]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct TeacherWatch {
     look: Arc<Look>,
@@ -72,6 +131,57 @@ impl core::fmt::Debug for TeacherWatch {
 }
 
 /// What a run is called, where it writes, and whether it goes on with an earlier one.
+///
+/// ```
+/// use burn::tensor::Device;
+/// use sed_train::train::{Run, Stop, TrainError, train};
+/// # use std::sync::Arc as Shared;
+/// # mod detector { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/whole_image.rs")); }
+/// # use detector::WholeImage;
+/// # use sed_train::data::{AugmentConfig, EvalLoader, EvalLoaderConfig, LoaderConfig, TrainLoader};
+/// # use sed_train::eval::{CocoEvaluator, GroundTruth};
+/// # use sed_train::train::{TrainConfig as Config, TrainData};
+/// # use sed_train::data::{CocoIndex, DataPolicy, scenes};
+/// # let dir = tempfile::tempdir()?;
+/// # let scenes_config =
+/// #     scenes::SceneConfig { image_size: 32, train_images: 8, val_images: 1, ..Default::default() };
+/// # let paths = scenes::generate(&scenes_config, &dir.path().join("scenes"))?;
+/// # let index = CocoIndex::read(&paths.train_annotations)?;
+/// # let labels = index.labels(&[1, 2, 3, 4], DataPolicy::STRICT)?;
+/// # let labeled = index.labeled_set(&paths.train_images, &labels)?;
+/// # let unlabeled = index.unlabeled_set(&paths.train_images, &[5, 6, 7, 8])?;
+/// # let config = Config {
+/// #     iterations: 4, evaluate_every: 2, batch_labeled: 2, batch_unlabeled: 2, burn_in: 1, ..Config::default()
+/// # };
+/// # let augment = AugmentConfig { image_size: 32, ..AugmentConfig::default() };
+/// # let sizes = LoaderConfig {
+/// #     labeled_batch: 2, unlabeled_batch: 2, iterations_per_epoch: 2, ..LoaderConfig::default()
+/// # };
+/// # let valid = EvalLoaderConfig { image_size: 32, ..EvalLoaderConfig::default() };
+/// # let data = TrainData {
+/// #     valid: Shared::new(EvalLoader::new(&labeled, valid)?),
+/// #     truth: Shared::new(GroundTruth::from_coco(&index, &labels)),
+/// #     evaluator: Shared::new(CocoEvaluator),
+/// #     train: Shared::new(TrainLoader::new(labeled, unlabeled, augment, sizes)?),
+/// # };
+/// let device = Device::default();
+/// let folder = dir.path().join("run");
+/// let run = Run::new("first")
+///     .in_folder(&folder)
+///     .checkpoint_every(1)
+///     .with_identity(toml::toml! { seed = 7 })
+///     .with_concerns(vec!["the labels are few".into()]);
+///
+/// let stop = Stop::default();
+/// stop.request(); // after the first step
+/// let stopped = train(WholeImage::new(6, &device), &data, &config, &device, &run.clone().stopped_by(stop));
+/// assert!(matches!(stopped, Err(TrainError::Stopped { iteration: 1 })));
+///
+/// let outcome = train(WholeImage::new(6, &device), &data, &config, &device, &run.resumed())?;
+/// assert_eq!(outcome.log.unwrap().read()?.series("loss").len(), config.iterations);
+/// assert_eq!(outcome.warnings[0].message, "the labels are few");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Run {
     pub(super) label: String,

@@ -45,6 +45,39 @@ pub(super) struct Weights {
 ///
 /// The student learns; the teacher is its moving average, lives off the autodiff device and is
 /// never given to the optimizer.
+///
+/// ```
+/// use burn::{tensor::Device, train::TrainStep};
+/// use sed_train::train::{SemiSupervised, TrainConfig};
+/// # mod detector { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/whole_image.rs")); }
+/// # use detector::WholeImage;
+/// # use sed_train::data::{AugmentConfig, LoaderConfig, TrainLoader};
+/// # use sed_train::data::{CocoIndex, DataPolicy, scenes};
+/// # let dir = tempfile::tempdir()?;
+/// # let scenes_config =
+/// #     scenes::SceneConfig { image_size: 32, train_images: 8, val_images: 1, ..Default::default() };
+/// # let paths = scenes::generate(&scenes_config, &dir.path().join("scenes"))?;
+/// # let index = CocoIndex::read(&paths.train_annotations)?;
+/// # let labels = index.labels(&[1, 2, 3, 4], DataPolicy::STRICT)?;
+/// # let labeled = index.labeled_set(&paths.train_images, &labels)?;
+/// # let unlabeled = index.unlabeled_set(&paths.train_images, &[5, 6, 7, 8])?;
+/// # let config = TrainConfig {
+/// #     iterations: 2, evaluate_every: 2, batch_labeled: 2, batch_unlabeled: 2, burn_in: 1, ..TrainConfig::default()
+/// # };
+/// # let augment = AugmentConfig { image_size: 32, ..AugmentConfig::default() };
+/// # let sizes = LoaderConfig { labeled_batch: 2, unlabeled_batch: 2, ..LoaderConfig::default() };
+/// # let loader = TrainLoader::new(labeled, unlabeled, augment, sizes)?;
+/// let detector = WholeImage::new(6, &Device::default().autodiff()); // any `Detector`
+/// let mut model = SemiSupervised::new(detector, &config)?;
+/// let mut optimizer = config.optimizer.init();
+/// for iteration in 0..config.iterations {
+///     let output = model.step(loader.batch(iteration)?);
+///     let rate = config.schedule.rate_at(iteration, config.iterations);
+///     model = model.optimize(&mut optimizer, rate.into(), output.grads);
+/// }
+/// assert_eq!((model.iteration(), model.skipped_steps()), (config.iterations, 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Module, Debug)]
 pub struct SemiSupervised<D: Detector> {
     /// The detector that the optimizer changes.
@@ -292,10 +325,41 @@ impl<D: Detector> SemiSupervised<D> {
 }
 
 /// The scalars of one step, by name.
+///
+/// ```
+/// use burn::{tensor::Device, train::TrainStep};
+/// use sed_train::train::{SemiSupervised, StepOutput, TrainConfig};
+/// # mod detector { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/whole_image.rs")); }
+/// # use detector::WholeImage;
+/// # use sed_train::data::{AugmentConfig, LoaderConfig, TrainLoader};
+/// # use sed_train::data::{CocoIndex, DataPolicy, scenes};
+/// # let dir = tempfile::tempdir()?;
+/// # let scenes_config =
+/// #     scenes::SceneConfig { image_size: 32, train_images: 8, val_images: 1, ..Default::default() };
+/// # let paths = scenes::generate(&scenes_config, &dir.path().join("scenes"))?;
+/// # let index = CocoIndex::read(&paths.train_annotations)?;
+/// # let labels = index.labels(&[1, 2, 3, 4], DataPolicy::STRICT)?;
+/// # let labeled = index.labeled_set(&paths.train_images, &labels)?;
+/// # let unlabeled = index.unlabeled_set(&paths.train_images, &[5, 6, 7, 8])?;
+/// # let config = TrainConfig {
+/// #     iterations: 2, evaluate_every: 2, batch_labeled: 2, batch_unlabeled: 2, burn_in: 1, ..TrainConfig::default()
+/// # };
+/// # let augment = AugmentConfig { image_size: 32, ..AugmentConfig::default() };
+/// # let sizes = LoaderConfig { labeled_batch: 2, unlabeled_batch: 2, ..LoaderConfig::default() };
+/// # let loader = TrainLoader::new(labeled, unlabeled, augment, sizes)?;
+/// let model = SemiSupervised::new(WholeImage::new(6, &Device::default().autodiff()), &config)?;
+/// let StepOutput { scalars } = model.step(loader.batch(0)?).item;
+/// // In burn-in the supervised terms are all of the loss.
+/// let names: Vec<&str> = scalars.keys().map(String::as_str).collect();
+/// assert_eq!(names, ["gradient_norm", "head/box", "head/class", "iteration", "loss"]);
+/// assert!((scalars["loss"] - scalars["head/class"] - scalars["head/box"]).abs() < 1e-6);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct StepOutput {
-    /// Losses as they enter the total, as `"head/class"` and `"head/scale_box"`; `"loss"`, the
-    /// total; `"gradient_norm"`, before clipping; `"iteration"`.
+    /// Losses as they enter the total (those on unlabeled images but for the factor `n_u / n_s`), as `"head/class"` and
+    /// `"head/scale_box"`; what a method watches beside them, as `"head/teacher_foreground"`; `"loss"`, the total;
+    /// `"gradient_norm"`, before clipping; `"iteration"`.
     pub scalars: Arc<BTreeMap<String, f64>>,
 }
 

@@ -14,6 +14,25 @@ pub use pseudo_labels::PseudoLabelSnapshot;
 use super::{ReportError, ResultTable};
 
 /// All that a run's page shows. Parts that are empty are left out.
+///
+/// ```
+/// use sed_train::report::{Cell, ResultTable, RunReport};
+///
+/// let mut results = ResultTable::new(["method", "AP"]);
+/// results.push([Cell::from("sed"), Cell::number(34.2, 1)]);
+/// let report = RunReport {
+///     title: "Screws & nuts".into(),
+///     facts: vec!["40 labeled images".into()],
+///     warnings: vec![],
+///     results,
+///     curves: vec![],
+///     models: vec![],
+///     config: "seed = 7\n".into(),
+/// };
+/// let html = report.to_html()?;
+/// assert!(html.contains("Screws &amp; nuts") && html.contains("34.2") && html.contains("seed = 7"));
+/// # Ok::<(), sed_train::report::ReportError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct RunReport {
     /// The title of the page.
@@ -33,6 +52,45 @@ pub struct RunReport {
 }
 
 /// One model of a [`RunReport`].
+///
+/// ```
+/// use sed_train::eval::CocoEvaluator;
+/// use sed_train::report::{EvaluationReport, Figure, ModelReport, ResultTable, RunReport};
+/// # use sed_core::Detections;
+/// # use sed_train::data::Category;
+/// # use sed_train::eval::{GroundTruth, GroundTruthBox, ImageDetections};
+/// # let truth = GroundTruth {
+/// #     image_ids: vec![1, 2],
+/// #     categories: vec![Category { id: 3, name: "nut".into() }, Category { id: 90, name: "screw".into() }],
+/// #     boxes: vec![GroundTruthBox {
+/// #         image_id: 1, label: 1, bbox: [10., 10., 40., 40.], area: 1600., iscrowd: false,
+/// #     }],
+/// # };
+/// # let found = |image_id, label, score| ImageDetections {
+/// #     image_id,
+/// #     detections: Detections { boxes: vec![[10., 10., 50., 50.]], scores: vec![score], labels: vec![label] },
+/// # };
+/// let model = ModelReport {
+///     name: "sed (teacher)".into(),
+///     // The only object, of class 1 in image 1, is found.
+///     evaluation: EvaluationReport::new(&truth, &[found(1, 1, 0.9)], &CocoEvaluator)?,
+///     best: vec![Figure { caption: "image 1".into(), picture: image::RgbImage::new(8, 8) }],
+///     worst: vec![],
+///     pseudo_labels: vec![],
+/// };
+/// # let report = RunReport {
+/// #     title: "A run".into(),
+/// #     facts: vec![],
+/// #     warnings: vec![],
+/// #     results: ResultTable::new(["method"]),
+/// #     curves: vec![],
+/// #     models: vec![model.clone()],
+/// #     config: String::new(),
+/// # };
+/// let html = RunReport { models: vec![model], ..report }.to_html()?;
+/// assert!(html.contains("sed (teacher)") && html.contains("image 1"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct ModelReport {
     /// Its name.

@@ -14,6 +14,32 @@ use crate::{
 const IOU: f64 = 0.5;
 
 /// What a teacher made of the same unlabeled images after some iterations.
+///
+/// ```
+/// use sed_train::report::PseudoLabelSnapshot;
+/// # use sed_core::Detections;
+/// # use sed_train::data::Category;
+/// # use sed_train::eval::{GroundTruth, GroundTruthBox, ImageDetections};
+/// # let truth = GroundTruth {
+/// #     image_ids: vec![1, 2],
+/// #     categories: vec![Category { id: 3, name: "nut".into() }, Category { id: 90, name: "screw".into() }],
+/// #     boxes: vec![GroundTruthBox {
+/// #         image_id: 1, label: 1, bbox: [10., 10., 40., 40.], area: 1600., iscrowd: false,
+/// #     }],
+/// # };
+/// # let found = |image_id, label, score| ImageDetections {
+/// #     image_id,
+/// #     detections: Detections { boxes: vec![[10., 10., 50., 50.]], scores: vec![score], labels: vec![label] },
+/// # };
+/// // The only object, of class 1 in image 1, is found, and something in image 2 that is not there.
+/// let detections = [found(1, 1, 0.9), found(2, 1, 0.8)];
+/// let snapshot = PseudoLabelSnapshot::new(100, 0.7, &detections, Some(&truth), vec![])?;
+/// assert_eq!((snapshot.images, snapshot.labels), (2, 2));
+/// assert_eq!((snapshot.precision, snapshot.recall), (Some(0.5), Some(1.0)));
+/// // Where the true objects are not known, pseudo-labels are counted alone.
+/// assert_eq!(PseudoLabelSnapshot::new(100, 0.7, &detections, None, vec![])?.precision, None);
+/// # Ok::<(), sed_train::eval::EvalError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct PseudoLabelSnapshot {
     /// Optimizer steps before it.
