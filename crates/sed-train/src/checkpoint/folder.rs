@@ -172,6 +172,20 @@ impl CheckpointFolder {
     /// # Errors
     ///
     /// If the system refuses.
+    ///
+    /// ```
+    /// use sed_train::checkpoint::{CheckpointFolder, RunLock};
+    ///
+    /// # let run = tempfile::tempdir()?;
+    /// # let unfinished = run.path().join("checkpoints/.unfinished-000000010");
+    /// std::fs::create_dir_all(&unfinished)?; // as a process leaves it that is killed
+    /// let _lock = RunLock::acquire(run.path())?;
+    /// let checkpoints = CheckpointFolder::of_run(run.path());
+    /// assert!(checkpoints.iterations()?.is_empty()); // it is no checkpoint
+    /// checkpoints.remove_unfinished()?;
+    /// assert!(!unfinished.exists());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn remove_unfinished(&self) -> Result<(), CheckpointError> {
         for name in self.names()?.iter().filter(|name| name.starts_with(UNFINISHED)) {
             let path = self.path.join(name);
@@ -237,6 +251,20 @@ impl CheckpointFolder {
     /// # Errors
     ///
     /// If the system refuses.
+    ///
+    /// ```
+    /// use sed_train::checkpoint::CheckpointFolder;
+    ///
+    /// # let run = tempfile::tempdir()?;
+    /// # for iteration in [10, 20, 30, 40, 50] {
+    /// #     std::fs::create_dir_all(run.path().join(format!("checkpoints/{iteration:09}")))?;
+    /// # }
+    /// let checkpoints = CheckpointFolder::of_run(run.path());
+    /// assert_eq!(checkpoints.iterations()?, [10, 20, 30, 40, 50]);
+    /// checkpoints.prune(Some(10))?;
+    /// assert_eq!(checkpoints.iterations()?, [10, 30, 40, 50]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn prune(&self, best: Option<usize>) -> Result<(), CheckpointError> {
         let iterations = self.iterations()?;
         let old = &iterations[..iterations.len().saturating_sub(KEPT)];

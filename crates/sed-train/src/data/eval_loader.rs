@@ -205,6 +205,21 @@ impl EvalLoader {
     /// # Errors
     ///
     /// An invalid configuration or no images.
+    ///
+    /// ```
+    /// use burn::data::dataloader::DataLoader;
+    /// use sed_train::data::{EvalImage, EvalLoader, EvalLoaderConfig};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("a.png");
+    /// # image::RgbImage::new(40, 30).save(&path)?;
+    /// let images = (1..4).map(|id| EvalImage { id, path: path.clone(), listed_size: None }).collect();
+    /// let config = EvalLoaderConfig { image_size: 64, batch: 2, ..EvalLoaderConfig::default() };
+    /// let loader = EvalLoader::from_images(images, config)?;
+    /// let ids: Vec<_> = loader.iter().map(|batch| batch.unwrap().ids).collect();
+    /// assert_eq!(ids, [vec![1, 2], vec![3]]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn from_images(images: Vec<EvalImage>, config: EvalLoaderConfig) -> Result<Self, LoaderError> {
         config.validate()?;
         if images.is_empty() {

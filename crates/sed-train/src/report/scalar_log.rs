@@ -50,6 +50,7 @@ pub struct ScalarRow {
 /// let mut log = ScalarLog::create(dir.path())?;
 /// log.append(0, &[("loss".to_owned(), 0.5)].into())?;
 /// log.append(1, &[("loss".to_owned(), 0.25), ("half".to_owned(), 2.0)].into())?;
+/// log.sync()?; // as before a checkpoint
 /// let csv = std::fs::read_to_string(dir.path().join("metrics.csv"))?;
 /// assert_eq!(csv, "iteration,loss,half\n0,0.5,\n1,0.25,2\n");
 ///

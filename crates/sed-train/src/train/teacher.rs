@@ -112,6 +112,14 @@ impl TeacherConfig {
 
     /// The decay after `steps` steps of the student, the first `burn_in` of them on labels alone; 0
     /// where the teacher still is a copy.
+    ///
+    /// ```
+    /// use sed_train::train::TeacherConfig;
+    ///
+    /// let config = TeacherConfig { decay: 0.99, ..TeacherConfig::default() };
+    /// assert_eq!(config.decay_after(0, 100), 0.0); // a copy
+    /// assert_eq!(config.decay_after(100_000, 100), 0.99);
+    /// ```
     pub fn decay_after(&self, steps: usize, burn_in: usize) -> f64 {
         let updates = match self.average_from {
             AverageFrom::Start => steps,
