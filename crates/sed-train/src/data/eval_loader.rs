@@ -154,17 +154,13 @@ impl EvalBatch {
 /// ```
 /// use burn::data::dataloader::DataLoader;
 /// use sed_train::data::{EvalLoader, EvalLoaderConfig};
-/// # use sed_train::data::{CocoIndex, DataPolicy, scenes};
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/scenes.rs")); }
 /// # let dir = tempfile::tempdir()?;
-/// # let scenes_config =
-/// #     scenes::SceneConfig { image_size: 32, train_images: 8, val_images: 1, ..Default::default() };
-/// # let paths = scenes::generate(&scenes_config, &dir.path().join("scenes"))?;
-/// # let index = CocoIndex::read(&paths.train_annotations)?;
-/// # let labels = index.labels(&[1, 2, 3, 4], DataPolicy::STRICT)?;
-/// # let labeled = index.labeled_set(&paths.train_images, &labels)?;
-/// # let unlabeled = index.unlabeled_set(&paths.train_images, &[5, 6, 7, 8])?;
+/// # let setup::Sets { labeled, .. } = setup::sets(dir.path())?;
+///
+/// // `labeled` has four images.
 /// let config = EvalLoaderConfig { image_size: 32, batch: 3, ..EvalLoaderConfig::default() };
-/// let loader = EvalLoader::new(&labeled, config)?; // of four images
+/// let loader = EvalLoader::new(&labeled, config)?;
 /// assert_eq!(loader.num_items(), 4);
 /// for batch in loader.iter() {
 ///     let batch = batch?;

@@ -92,15 +92,11 @@ impl LoaderConfig {
 /// ```
 /// use burn::tensor::Device;
 /// use sed_train::data::{AugmentConfig, LoaderConfig, TrainLoader};
-/// # use sed_train::data::{CocoIndex, DataPolicy, scenes};
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/scenes.rs")); }
 /// # let dir = tempfile::tempdir()?;
-/// # let scenes_config =
-/// #     scenes::SceneConfig { image_size: 32, train_images: 8, val_images: 1, ..Default::default() };
-/// # let paths = scenes::generate(&scenes_config, &dir.path().join("scenes"))?;
-/// # let index = CocoIndex::read(&paths.train_annotations)?;
-/// # let labels = index.labels(&[1, 2, 3, 4], DataPolicy::STRICT)?;
-/// # let labeled = index.labeled_set(&paths.train_images, &labels)?;
-/// # let unlabeled = index.unlabeled_set(&paths.train_images, &[5, 6, 7, 8])?;
+/// # let setup::Sets { labeled, unlabeled, .. } = setup::sets(dir.path())?;
+///
+/// // `labeled` and `unlabeled` have four images each.
 /// let augment = AugmentConfig { image_size: 32, ..AugmentConfig::default() };
 /// let config = LoaderConfig { labeled_batch: 2, unlabeled_batch: 3, ..LoaderConfig::default() };
 /// let batch = TrainLoader::new(labeled, unlabeled, augment, config)?.batch(0)?;
@@ -130,17 +126,12 @@ pub struct TrainBatch {
 /// Each `iter()` yields the batches up to the end of the epoch, from where the one before ended.
 ///
 /// ```
-/// use burn::data::dataloader::DataLoader;
 /// use sed_train::data::{AugmentConfig, LoaderConfig, TrainLoader, TrainSource};
-/// # use sed_train::data::{CocoIndex, DataPolicy, scenes};
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/scenes.rs")); }
 /// # let dir = tempfile::tempdir()?;
-/// # let scenes_config =
-/// #     scenes::SceneConfig { image_size: 32, train_images: 8, val_images: 1, ..Default::default() };
-/// # let paths = scenes::generate(&scenes_config, &dir.path().join("scenes"))?;
-/// # let index = CocoIndex::read(&paths.train_annotations)?;
-/// # let labels = index.labels(&[1, 2, 3, 4], DataPolicy::STRICT)?;
-/// # let labeled = index.labeled_set(&paths.train_images, &labels)?;
-/// # let unlabeled = index.unlabeled_set(&paths.train_images, &[5, 6, 7, 8])?;
+/// # let setup::Sets { labeled, unlabeled, .. } = setup::sets(dir.path())?;
+///
+/// // `labeled` and `unlabeled` have four images each.
 /// let augment = AugmentConfig { image_size: 32, ..AugmentConfig::default() };
 /// let config = LoaderConfig { labeled_batch: 1, iterations_per_epoch: 5, ..LoaderConfig::default() };
 /// let loader = TrainLoader::new(labeled, unlabeled, augment, config)?;
@@ -178,15 +169,11 @@ pub trait TrainSource: DataLoader<TrainBatch> {
 /// ```
 /// use burn::data::dataloader::DataLoader;
 /// use sed_train::data::{AugmentConfig, LoaderConfig, LoaderError, TrainLoader, UnlabeledSet};
-/// # use sed_train::data::{CocoIndex, DataPolicy, scenes};
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/scenes.rs")); }
 /// # let dir = tempfile::tempdir()?;
-/// # let scenes_config =
-/// #     scenes::SceneConfig { image_size: 32, train_images: 8, val_images: 1, ..Default::default() };
-/// # let paths = scenes::generate(&scenes_config, &dir.path().join("scenes"))?;
-/// # let index = CocoIndex::read(&paths.train_annotations)?;
-/// # let labels = index.labels(&[1, 2, 3, 4], DataPolicy::STRICT)?;
-/// # let labeled = index.labeled_set(&paths.train_images, &labels)?;
-/// # let unlabeled = index.unlabeled_set(&paths.train_images, &[5, 6, 7, 8])?;
+/// # let setup::Sets { labeled, unlabeled, .. } = setup::sets(dir.path())?;
+///
+/// // `labeled` and `unlabeled` have four images each.
 /// let augment = AugmentConfig { image_size: 32, ..AugmentConfig::default() };
 /// let config = LoaderConfig {
 ///     labeled_batch: 2,

@@ -12,19 +12,14 @@ use super::{HostRng, InvalidConfig, Purpose};
 ///
 /// ```
 /// use sed_train::data::{AugmentConfig, LoaderConfig, SourceShare, TrainLoader, UnlabeledSet};
-/// # use sed_train::data::{CocoIndex, DataPolicy, scenes};
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/scenes.rs")); }
 /// # let dir = tempfile::tempdir()?;
-/// # let scenes_config =
-/// #     scenes::SceneConfig { image_size: 32, train_images: 8, val_images: 1, ..Default::default() };
-/// # let paths = scenes::generate(&scenes_config, &dir.path().join("scenes"))?;
-/// # let index = CocoIndex::read(&paths.train_annotations)?;
-/// # let labels = index.labels(&[1, 2, 3, 4], DataPolicy::STRICT)?;
-/// # let labeled = index.labeled_set(&paths.train_images, &labels)?;
-/// # let unlabeled = index.unlabeled_set(&paths.train_images, &[5, 6, 7, 8])?;
+/// # let setup::Sets { labeled, unlabeled, .. } = setup::sets(dir.path())?;
 /// # let (day, night) = (unlabeled.clone(), unlabeled);
 /// # let night = UnlabeledSet {
 /// #     images: night.images.into_iter().map(|mut image| { image.key.insert_str(0, "night/"); image }).collect(),
 /// # };
+///
 /// // Three images by day are drawn for each one by night.
 /// let shares = [&day, &night].map(UnlabeledSet::len);
 /// let config = LoaderConfig {
@@ -55,15 +50,11 @@ impl SourceShare {
     ///
     /// ```
     /// use sed_train::data::{AugmentConfig, LoaderConfig, SourceShare, TrainLoader};
-    /// # use sed_train::data::{CocoIndex, DataPolicy, scenes};
+    /// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/scenes.rs")); }
     /// # let dir = tempfile::tempdir()?;
-    /// # let scenes_config =
-    /// #     scenes::SceneConfig { image_size: 32, train_images: 8, val_images: 1, ..Default::default() };
-    /// # let paths = scenes::generate(&scenes_config, &dir.path().join("scenes"))?;
-    /// # let index = CocoIndex::read(&paths.train_annotations)?;
-    /// # let labels = index.labels(&[1, 2, 3, 4], DataPolicy::STRICT)?;
-    /// # let labeled = index.labeled_set(&paths.train_images, &labels)?;
-    /// # let unlabeled = index.unlabeled_set(&paths.train_images, &[5, 6, 7, 8])?;
+    /// # let setup::Sets { labeled, unlabeled, .. } = setup::sets(dir.path())?;
+    ///
+    /// // `labeled` and `unlabeled` have four images each.
     /// let share = SourceShare { images: unlabeled.len(), weight: u32::MAX };
     /// assert!(u64::from(share.weight) > SourceShare::MAX_WEIGHTS);
     /// let config = LoaderConfig { unlabeled_sources: vec![share], ..LoaderConfig::default() };

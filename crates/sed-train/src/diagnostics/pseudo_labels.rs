@@ -21,20 +21,10 @@ const MEDIUM: f64 = 96.0 * 96.0;
 ///
 /// ```
 /// use sed_train::diagnostics::PseudoLabelMatches;
-/// # use sed_core::Detections;
-/// # use sed_train::data::Category;
-/// # use sed_train::eval::{GroundTruth, GroundTruthBox, ImageDetections};
-/// # let truth = GroundTruth {
-/// #     image_ids: vec![1, 2],
-/// #     categories: vec![Category { id: 3, name: "nut".into() }, Category { id: 90, name: "screw".into() }],
-/// #     boxes: vec![GroundTruthBox {
-/// #         image_id: 1, label: 1, bbox: [10., 10., 40., 40.], area: 1600., iscrowd: false,
-/// #     }],
-/// # };
-/// # let found = |image_id, label, score| ImageDetections {
-/// #     image_id,
-/// #     detections: Detections { boxes: vec![[10., 10., 50., 50.]], scores: vec![score], labels: vec![label] },
-/// # };
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/truth.rs")); }
+/// # use setup::{found, truth};
+/// # let truth = truth();
+///
 /// // The only object, of class 1 in image 1, is found, and something in image 2 that is not there.
 /// let matches = PseudoLabelMatches::new(&truth, &[found(1, 1, 0.9), found(2, 1, 0.4)], 0.5)?;
 /// let points = matches.curve(&[0.3, 0.5]).points;
@@ -63,20 +53,10 @@ struct PseudoLabel {
 ///
 /// ```
 /// use sed_train::diagnostics::PseudoLabelMatches;
-/// # use sed_core::Detections;
-/// # use sed_train::data::Category;
-/// # use sed_train::eval::{GroundTruth, GroundTruthBox, ImageDetections};
-/// # let truth = GroundTruth {
-/// #     image_ids: vec![1, 2],
-/// #     categories: vec![Category { id: 3, name: "nut".into() }, Category { id: 90, name: "screw".into() }],
-/// #     boxes: vec![GroundTruthBox {
-/// #         image_id: 1, label: 1, bbox: [10., 10., 40., 40.], area: 1600., iscrowd: false,
-/// #     }],
-/// # };
-/// # let found = |image_id, label, score| ImageDetections {
-/// #     image_id,
-/// #     detections: Detections { boxes: vec![[10., 10., 50., 50.]], scores: vec![score], labels: vec![label] },
-/// # };
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/truth.rs")); }
+/// # use setup::{found, truth};
+/// # let truth = truth();
+///
 /// // The only object, of class 1 in image 1, is found with a score of 0.5.
 /// let matches = PseudoLabelMatches::new(&truth, &[found(1, 1, 0.5)], 0.5)?;
 /// let [at, above] = matches.curve(&[0.5, 0.6]).points[..] else { panic!("a point a threshold") };
@@ -102,20 +82,10 @@ pub struct PseudoLabelPoint {
 ///
 /// ```
 /// use sed_train::diagnostics::PseudoLabelMatches;
-/// # use sed_core::Detections;
-/// # use sed_train::data::Category;
-/// # use sed_train::eval::{GroundTruth, GroundTruthBox, ImageDetections};
-/// # let truth = GroundTruth {
-/// #     image_ids: vec![1, 2],
-/// #     categories: vec![Category { id: 3, name: "nut".into() }, Category { id: 90, name: "screw".into() }],
-/// #     boxes: vec![GroundTruthBox {
-/// #         image_id: 1, label: 1, bbox: [10., 10., 40., 40.], area: 1600., iscrowd: false,
-/// #     }],
-/// # };
-/// # let found = |image_id, label, score| ImageDetections {
-/// #     image_id,
-/// #     detections: Detections { boxes: vec![[10., 10., 50., 50.]], scores: vec![score], labels: vec![label] },
-/// # };
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/truth.rs")); }
+/// # use setup::truth;
+/// # let truth = truth();
+///
 /// let curve = PseudoLabelMatches::new(&truth, &[], 0.75)?.curve(&[0.1, 0.5, 0.9]);
 /// assert_eq!((curve.iou, curve.objects), (0.75, 1));
 /// assert_eq!(curve.points.iter().map(|point| point.threshold).collect::<Vec<_>>(), [0.1, 0.5, 0.9]);
@@ -135,20 +105,10 @@ pub struct PseudoLabelCurve {
 ///
 /// ```
 /// use sed_train::diagnostics::{ObjectRecall, PseudoLabelMatches};
-/// # use sed_core::Detections;
-/// # use sed_train::data::Category;
-/// # use sed_train::eval::{GroundTruth, GroundTruthBox, ImageDetections};
-/// # let truth = GroundTruth {
-/// #     image_ids: vec![1, 2],
-/// #     categories: vec![Category { id: 3, name: "nut".into() }, Category { id: 90, name: "screw".into() }],
-/// #     boxes: vec![GroundTruthBox {
-/// #         image_id: 1, label: 1, bbox: [10., 10., 40., 40.], area: 1600., iscrowd: false,
-/// #     }],
-/// # };
-/// # let found = |image_id, label, score| ImageDetections {
-/// #     image_id,
-/// #     detections: Detections { boxes: vec![[10., 10., 50., 50.]], scores: vec![score], labels: vec![label] },
-/// # };
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/truth.rs")); }
+/// # use setup::truth;
+/// # let truth = truth();
+///
 /// // The only object has 40×40 pixels, and nothing is found.
 /// let sizes = PseudoLabelMatches::new(&truth, &[], 0.5)?.recall_by_size(0.5);
 /// assert_eq!(sizes.medium, ObjectRecall { objects: 1, found: 0, recall: Some(0.0) });
@@ -169,20 +129,10 @@ pub struct ObjectRecall {
 ///
 /// ```
 /// use sed_train::diagnostics::PseudoLabelMatches;
-/// # use sed_core::Detections;
-/// # use sed_train::data::Category;
-/// # use sed_train::eval::{GroundTruth, GroundTruthBox, ImageDetections};
-/// # let truth = GroundTruth {
-/// #     image_ids: vec![1, 2],
-/// #     categories: vec![Category { id: 3, name: "nut".into() }, Category { id: 90, name: "screw".into() }],
-/// #     boxes: vec![GroundTruthBox {
-/// #         image_id: 1, label: 1, bbox: [10., 10., 40., 40.], area: 1600., iscrowd: false,
-/// #     }],
-/// # };
-/// # let found = |image_id, label, score| ImageDetections {
-/// #     image_id,
-/// #     detections: Detections { boxes: vec![[10., 10., 50., 50.]], scores: vec![score], labels: vec![label] },
-/// # };
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/truth.rs")); }
+/// # use setup::{found, truth};
+/// # let truth = truth();
+///
 /// // The only object, of class 1 in image 1, has 40×40 pixels and is found with a score of 0.8.
 /// let sizes = PseudoLabelMatches::new(&truth, &[found(1, 1, 0.8)], 0.5)?.recall_by_size(0.7);
 /// assert_eq!((sizes.threshold, sizes.medium.found, sizes.small.objects), (0.7, 1, 0));

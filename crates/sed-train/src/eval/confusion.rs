@@ -20,20 +20,10 @@ use super::{
 ///
 /// ```
 /// use sed_train::eval::ConfusionMatrix;
-/// # use sed_core::Detections;
-/// # use sed_train::data::Category;
-/// # use sed_train::eval::{GroundTruth, GroundTruthBox, ImageDetections};
-/// # let truth = GroundTruth {
-/// #     image_ids: vec![1, 2],
-/// #     categories: vec![Category { id: 3, name: "nut".into() }, Category { id: 90, name: "screw".into() }],
-/// #     boxes: vec![GroundTruthBox {
-/// #         image_id: 1, label: 1, bbox: [10., 10., 40., 40.], area: 1600., iscrowd: false,
-/// #     }],
-/// # };
-/// # let found = |image_id, label, score| ImageDetections {
-/// #     image_id,
-/// #     detections: Detections { boxes: vec![[10., 10., 50., 50.]], scores: vec![score], labels: vec![label] },
-/// # };
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/truth.rs")); }
+/// # use setup::{found, truth};
+/// # let truth = truth();
+///
 /// // `truth` has one object, of class 1 in image 1; `found` gives its box a class and a score.
 /// let detections = [found(1, 0, 0.9), found(2, 0, 0.8)];
 /// let matrix = ConfusionMatrix::new(&truth, &detections, 0.5, 0.5)?;
@@ -56,20 +46,10 @@ pub struct ConfusionMatrix {
 ///
 /// ```
 /// use sed_train::eval::{Confusion, ConfusionMatrix};
-/// # use sed_core::Detections;
-/// # use sed_train::data::Category;
-/// # use sed_train::eval::{GroundTruth, GroundTruthBox, ImageDetections};
-/// # let truth = GroundTruth {
-/// #     image_ids: vec![1, 2],
-/// #     categories: vec![Category { id: 3, name: "nut".into() }, Category { id: 90, name: "screw".into() }],
-/// #     boxes: vec![GroundTruthBox {
-/// #         image_id: 1, label: 1, bbox: [10., 10., 40., 40.], area: 1600., iscrowd: false,
-/// #     }],
-/// # };
-/// # let found = |image_id, label, score| ImageDetections {
-/// #     image_id,
-/// #     detections: Detections { boxes: vec![[10., 10., 50., 50.]], scores: vec![score], labels: vec![label] },
-/// # };
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/truth.rs")); }
+/// # use setup::{found, truth};
+/// # let truth = truth();
+///
 /// // The object of class 1 in image 1 is found as one of class 0.
 /// let matrix = ConfusionMatrix::new(&truth, &[found(1, 0, 0.9)], 0.5, 0.5)?;
 /// assert_eq!(matrix.confusions(), [Confusion { truth: Some(1), predicted: Some(0), count: 1 }]);

@@ -2,20 +2,10 @@
 ///
 /// ```
 /// use sed_train::eval::{ConfusionMatrix, EvalError};
-/// # use sed_core::Detections;
-/// # use sed_train::data::Category;
-/// # use sed_train::eval::{GroundTruth, GroundTruthBox, ImageDetections};
-/// # let truth = GroundTruth {
-/// #     image_ids: vec![1, 2],
-/// #     categories: vec![Category { id: 3, name: "nut".into() }, Category { id: 90, name: "screw".into() }],
-/// #     boxes: vec![GroundTruthBox {
-/// #         image_id: 1, label: 1, bbox: [10., 10., 40., 40.], area: 1600., iscrowd: false,
-/// #     }],
-/// # };
-/// # let found = |image_id, label, score| ImageDetections {
-/// #     image_id,
-/// #     detections: Detections { boxes: vec![[10., 10., 50., 50.]], scores: vec![score], labels: vec![label] },
-/// # };
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/truth.rs")); }
+/// # use setup::{found, truth};
+/// # let truth = truth();
+///
 /// // Of `truth`'s two classes there is none with the number 5.
 /// match ConfusionMatrix::new(&truth, &[found(1, 5, 0.9)], 0.5, 0.5) {
 ///     Err(EvalError::UnknownClass { image, label, classes, .. }) => {

@@ -47,20 +47,10 @@ impl ImageScore {
 ///
 /// ```
 /// use sed_train::eval::{ImageScore, image_scores};
-/// # use sed_core::Detections;
-/// # use sed_train::data::Category;
-/// # use sed_train::eval::{GroundTruth, GroundTruthBox, ImageDetections};
-/// # let truth = GroundTruth {
-/// #     image_ids: vec![1, 2],
-/// #     categories: vec![Category { id: 3, name: "nut".into() }, Category { id: 90, name: "screw".into() }],
-/// #     boxes: vec![GroundTruthBox {
-/// #         image_id: 1, label: 1, bbox: [10., 10., 40., 40.], area: 1600., iscrowd: false,
-/// #     }],
-/// # };
-/// # let found = |image_id, label, score| ImageDetections {
-/// #     image_id,
-/// #     detections: Detections { boxes: vec![[10., 10., 50., 50.]], scores: vec![score], labels: vec![label] },
-/// # };
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/truth.rs")); }
+/// # use setup::{found, truth};
+/// # let truth = truth();
+///
 /// // `truth` has one object, of class 1 in image 1; `found` gives its box a class and a score.
 /// let scores = image_scores(&truth, &[found(1, 1, 0.9), found(2, 0, 0.8)], 0.5, 0.5)?;
 /// assert_eq!(scores[0], ImageScore { image_id: 1, right: 1, wrong: 0, missed: 0 });

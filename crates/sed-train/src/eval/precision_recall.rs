@@ -10,20 +10,10 @@ const MOST: usize = 100;
 ///
 /// ```
 /// use sed_train::eval::precision_recall;
-/// # use sed_core::Detections;
-/// # use sed_train::data::Category;
-/// # use sed_train::eval::{GroundTruth, GroundTruthBox, ImageDetections};
-/// # let truth = GroundTruth {
-/// #     image_ids: vec![1, 2],
-/// #     categories: vec![Category { id: 3, name: "nut".into() }, Category { id: 90, name: "screw".into() }],
-/// #     boxes: vec![GroundTruthBox {
-/// #         image_id: 1, label: 1, bbox: [10., 10., 40., 40.], area: 1600., iscrowd: false,
-/// #     }],
-/// # };
-/// # let found = |image_id, label, score| ImageDetections {
-/// #     image_id,
-/// #     detections: Detections { boxes: vec![[10., 10., 50., 50.]], scores: vec![score], labels: vec![label] },
-/// # };
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/truth.rs")); }
+/// # use setup::{found, truth};
+/// # let truth = truth();
+///
 /// // The only object, of class 1 in image 1, is found, and before it something in image 2 that is not there.
 /// let curves = precision_recall(&truth, &[found(1, 1, 0.8), found(2, 1, 0.9)], 0.5)?;
 /// let screw = &curves[1];
@@ -47,20 +37,10 @@ pub struct PrecisionRecall {
 ///
 /// ```
 /// use sed_train::eval::{PrecisionRecallPoint, precision_recall};
-/// # use sed_core::Detections;
-/// # use sed_train::data::Category;
-/// # use sed_train::eval::{GroundTruth, GroundTruthBox, ImageDetections};
-/// # let truth = GroundTruth {
-/// #     image_ids: vec![1, 2],
-/// #     categories: vec![Category { id: 3, name: "nut".into() }, Category { id: 90, name: "screw".into() }],
-/// #     boxes: vec![GroundTruthBox {
-/// #         image_id: 1, label: 1, bbox: [10., 10., 40., 40.], area: 1600., iscrowd: false,
-/// #     }],
-/// # };
-/// # let found = |image_id, label, score| ImageDetections {
-/// #     image_id,
-/// #     detections: Detections { boxes: vec![[10., 10., 50., 50.]], scores: vec![score], labels: vec![label] },
-/// # };
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/truth.rs")); }
+/// # use setup::{found, truth};
+/// # let truth = truth();
+///
 /// // The only object, of class 1 in image 1, is found, and after it something in image 2 that is not there.
 /// let curves = precision_recall(&truth, &[found(1, 1, 0.9), found(2, 1, 0.8)], 0.5)?;
 /// assert_eq!(curves[1].points, [
@@ -95,20 +75,10 @@ pub struct PrecisionRecallPoint {
 ///
 /// ```
 /// use sed_train::eval::precision_recall;
-/// # use sed_core::Detections;
-/// # use sed_train::data::Category;
-/// # use sed_train::eval::{GroundTruth, GroundTruthBox, ImageDetections};
-/// # let truth = GroundTruth {
-/// #     image_ids: vec![1, 2],
-/// #     categories: vec![Category { id: 3, name: "nut".into() }, Category { id: 90, name: "screw".into() }],
-/// #     boxes: vec![GroundTruthBox {
-/// #         image_id: 1, label: 1, bbox: [10., 10., 40., 40.], area: 1600., iscrowd: false,
-/// #     }],
-/// # };
-/// # let found = |image_id, label, score| ImageDetections {
-/// #     image_id,
-/// #     detections: Detections { boxes: vec![[10., 10., 50., 50.]], scores: vec![score], labels: vec![label] },
-/// # };
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/truth.rs")); }
+/// # use setup::{found, truth};
+/// # let truth = truth();
+///
 /// // The box of the only object, of class 1 in image 1, with the wrong class.
 /// let curves = precision_recall(&truth, &[found(1, 0, 0.9)], 0.5)?;
 /// assert_eq!(curves.len(), truth.categories.len());

@@ -13,20 +13,10 @@ use crate::data::Category;
 ///
 /// ```
 /// use sed_train::eval::{CocoEvaluator, CocoSummary, DetectionEvaluator};
-/// # use sed_core::Detections;
-/// # use sed_train::data::Category;
-/// # use sed_train::eval::{GroundTruth, GroundTruthBox, ImageDetections};
-/// # let truth = GroundTruth {
-/// #     image_ids: vec![1, 2],
-/// #     categories: vec![Category { id: 3, name: "nut".into() }, Category { id: 90, name: "screw".into() }],
-/// #     boxes: vec![GroundTruthBox {
-/// #         image_id: 1, label: 1, bbox: [10., 10., 40., 40.], area: 1600., iscrowd: false,
-/// #     }],
-/// # };
-/// # let found = |image_id, label, score| ImageDetections {
-/// #     image_id,
-/// #     detections: Detections { boxes: vec![[10., 10., 50., 50.]], scores: vec![score], labels: vec![label] },
-/// # };
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/truth.rs")); }
+/// # use setup::{found, truth};
+/// # let truth = truth();
+///
 /// // The only object, of class 1 in image 1, is found; it is of medium size.
 /// let summary = CocoEvaluator.evaluate(&truth, &[found(1, 1, 0.9)])?;
 /// assert_eq!((summary.ap_small, summary.ap_medium.is_some()), (None, true));
@@ -68,20 +58,10 @@ pub struct CocoSummary {
 ///
 /// ```
 /// use sed_train::eval::{CocoEvaluator, DetectionEvaluator};
-/// # use sed_core::Detections;
-/// # use sed_train::data::Category;
-/// # use sed_train::eval::{GroundTruth, GroundTruthBox, ImageDetections};
-/// # let truth = GroundTruth {
-/// #     image_ids: vec![1, 2],
-/// #     categories: vec![Category { id: 3, name: "nut".into() }, Category { id: 90, name: "screw".into() }],
-/// #     boxes: vec![GroundTruthBox {
-/// #         image_id: 1, label: 1, bbox: [10., 10., 40., 40.], area: 1600., iscrowd: false,
-/// #     }],
-/// # };
-/// # let found = |image_id, label, score| ImageDetections {
-/// #     image_id,
-/// #     detections: Detections { boxes: vec![[10., 10., 50., 50.]], scores: vec![score], labels: vec![label] },
-/// # };
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/truth.rs")); }
+/// # use setup::truth;
+/// # let truth = truth();
+///
 /// // There are no nuts, and the only screw is not found.
 /// let classes = CocoEvaluator.evaluate(&truth, &[])?.classes;
 /// assert_eq!((classes[0].category.name.as_str(), classes[0].ap), ("nut", None));

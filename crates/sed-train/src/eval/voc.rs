@@ -10,20 +10,11 @@ use crate::data::Category;
 ///
 /// ```
 /// use sed_train::eval::{VocEvaluator, VocInterpolation};
-/// # use sed_core::Detections;
-/// # use sed_train::data::Category;
-/// # use sed_train::eval::{GroundTruth, GroundTruthBox, ImageDetections};
-/// # let truth = GroundTruth {
-/// #     image_ids: vec![1, 2],
-/// #     categories: vec![Category { id: 3, name: "nut".into() }, Category { id: 90, name: "screw".into() }],
-/// #     boxes: vec![GroundTruthBox {
-/// #         image_id: 1, label: 1, bbox: [10., 10., 40., 40.], area: 1600., iscrowd: false,
-/// #     }],
-/// # };
-/// # let found = |image_id, label, score| ImageDetections {
-/// #     image_id,
-/// #     detections: Detections { boxes: vec![[10., 10., 50., 50.]], scores: vec![score], labels: vec![label] },
-/// # };
+/// # use sed_train::eval::{GroundTruth, GroundTruthBox};
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/truth.rs")); }
+/// # use setup::{found, truth};
+/// # let truth = truth();
+///
 /// # let truth = GroundTruth {
 /// #     boxes: (1..3).map(|image_id| GroundTruthBox { image_id, ..truth.boxes[0].clone() }).collect(),
 /// #     ..truth
@@ -57,20 +48,10 @@ pub enum VocInterpolation {
 ///
 /// ```
 /// use sed_train::eval::{CocoResult, VocEvaluator, VocInterpolation};
-/// # use sed_core::Detections;
-/// # use sed_train::data::Category;
-/// # use sed_train::eval::{GroundTruth, GroundTruthBox, ImageDetections};
-/// # let truth = GroundTruth {
-/// #     image_ids: vec![1, 2],
-/// #     categories: vec![Category { id: 3, name: "nut".into() }, Category { id: 90, name: "screw".into() }],
-/// #     boxes: vec![GroundTruthBox {
-/// #         image_id: 1, label: 1, bbox: [10., 10., 40., 40.], area: 1600., iscrowd: false,
-/// #     }],
-/// # };
-/// # let found = |image_id, label, score| ImageDetections {
-/// #     image_id,
-/// #     detections: Detections { boxes: vec![[10., 10., 50., 50.]], scores: vec![score], labels: vec![label] },
-/// # };
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/truth.rs")); }
+/// # use setup::truth;
+/// # let truth = truth();
+///
 /// // The only object is [10, 10, 50, 50]; a second detection of it is wrong.
 /// let result = |score| CocoResult { image_id: 1, category_id: 90, bbox: [10., 10., 40., 40.], score };
 /// let evaluator = VocEvaluator { interpolation: VocInterpolation::AllPoints };
@@ -87,20 +68,10 @@ pub struct VocEvaluator {
 ///
 /// ```
 /// use sed_train::eval::{VocEvaluator, VocInterpolation};
-/// # use sed_core::Detections;
-/// # use sed_train::data::Category;
-/// # use sed_train::eval::{GroundTruth, GroundTruthBox, ImageDetections};
-/// # let truth = GroundTruth {
-/// #     image_ids: vec![1, 2],
-/// #     categories: vec![Category { id: 3, name: "nut".into() }, Category { id: 90, name: "screw".into() }],
-/// #     boxes: vec![GroundTruthBox {
-/// #         image_id: 1, label: 1, bbox: [10., 10., 40., 40.], area: 1600., iscrowd: false,
-/// #     }],
-/// # };
-/// # let found = |image_id, label, score| ImageDetections {
-/// #     image_id,
-/// #     detections: Detections { boxes: vec![[10., 10., 50., 50.]], scores: vec![score], labels: vec![label] },
-/// # };
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/truth.rs")); }
+/// # use setup::truth;
+/// # let truth = truth();
+///
 /// // There are no nuts, and the only screw is not found.
 /// let summary = VocEvaluator { interpolation: VocInterpolation::AllPoints }.evaluate(&truth, &[])?;
 /// assert_eq!(summary.ap50, Some(0.0));
@@ -119,20 +90,10 @@ pub struct VocSummary {
 ///
 /// ```
 /// use sed_train::eval::{VocEvaluator, VocInterpolation};
-/// # use sed_core::Detections;
-/// # use sed_train::data::Category;
-/// # use sed_train::eval::{GroundTruth, GroundTruthBox, ImageDetections};
-/// # let truth = GroundTruth {
-/// #     image_ids: vec![1, 2],
-/// #     categories: vec![Category { id: 3, name: "nut".into() }, Category { id: 90, name: "screw".into() }],
-/// #     boxes: vec![GroundTruthBox {
-/// #         image_id: 1, label: 1, bbox: [10., 10., 40., 40.], area: 1600., iscrowd: false,
-/// #     }],
-/// # };
-/// # let found = |image_id, label, score| ImageDetections {
-/// #     image_id,
-/// #     detections: Detections { boxes: vec![[10., 10., 50., 50.]], scores: vec![score], labels: vec![label] },
-/// # };
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/truth.rs")); }
+/// # use setup::truth;
+/// # let truth = truth();
+///
 /// // There are no nuts, and the only screw is not found.
 /// let summary = VocEvaluator { interpolation: VocInterpolation::AllPoints }.evaluate(&truth, &[])?;
 /// let ap50: Vec<_> = summary.classes.iter().map(|class| (class.category.name.as_str(), class.ap50)).collect();
@@ -161,20 +122,10 @@ impl VocEvaluator {
     ///
     /// ```
     /// use sed_train::eval::{CocoResult, VocEvaluator, VocInterpolation};
-    /// # use sed_core::Detections;
-    /// # use sed_train::data::Category;
-    /// # use sed_train::eval::{GroundTruth, GroundTruthBox, ImageDetections};
-    /// # let truth = GroundTruth {
-    /// #     image_ids: vec![1, 2],
-    /// #     categories: vec![Category { id: 3, name: "nut".into() }, Category { id: 90, name: "screw".into() }],
-    /// #     boxes: vec![GroundTruthBox {
-    /// #         image_id: 1, label: 1, bbox: [10., 10., 40., 40.], area: 1600., iscrowd: false,
-    /// #     }],
-    /// # };
-    /// # let found = |image_id, label, score| ImageDetections {
-    /// #     image_id,
-    /// #     detections: Detections { boxes: vec![[10., 10., 50., 50.]], scores: vec![score], labels: vec![label] },
-    /// # };
+    /// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/truth.rs")); }
+    /// # use setup::truth;
+    /// # let truth = truth();
+    ///
     /// // The only object is [10, 10, 50, 50].
     /// let evaluator = VocEvaluator { interpolation: VocInterpolation::AllPoints };
     /// let ap = |share: f64| {

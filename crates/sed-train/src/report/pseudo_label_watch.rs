@@ -44,18 +44,14 @@ pub struct WatchConfig {
 /// use burn::tensor::Device;
 /// use sed_core::Detections;
 /// use sed_train::report::{PseudoLabelWatch, WatchConfig};
-/// # use sed_train::data::{CocoIndex, DataPolicy, scenes};
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/scenes.rs")); }
 /// # let dir = tempfile::tempdir()?;
-/// # let scenes_config =
-/// #     scenes::SceneConfig { image_size: 32, train_images: 8, val_images: 1, ..Default::default() };
-/// # let paths = scenes::generate(&scenes_config, &dir.path().join("scenes"))?;
-/// # let index = CocoIndex::read(&paths.train_annotations)?;
-/// # let labels = index.labels(&[1, 2, 3, 4], DataPolicy::STRICT)?;
-/// # let labeled = index.labeled_set(&paths.train_images, &labels)?;
-/// # let unlabeled = index.unlabeled_set(&paths.train_images, &[5, 6, 7, 8])?;
+/// # let setup::Sets { index, labels, unlabeled, .. } = setup::sets(dir.path())?;
+///
+/// // `unlabeled` has four images.
 /// let names = index.categories().iter().map(|category| category.name.clone()).collect();
 /// let config = WatchConfig { image_size: 32, threshold: 0.7, pictures: 1 };
-/// let watch = PseudoLabelWatch::of_unlabeled(&unlabeled, names, config)?; // four images
+/// let watch = PseudoLabelWatch::of_unlabeled(&unlabeled, names, config)?;
 /// // A detector that is sure of one object in each image.
 /// let found = Detections { boxes: vec![[4., 4., 20., 20.]], scores: vec![0.9], labels: vec![0] };
 /// let snapshot = watch.look(100, &Device::default(), |images| vec![found.clone(); images.sizes.len()])?;
@@ -84,15 +80,11 @@ struct Watched {
 /// use sed_core::Detections;
 /// use sed_train::eval::EvalError;
 /// use sed_train::report::{PseudoLabelWatch, WatchConfig, WatchError};
-/// # use sed_train::data::{CocoIndex, DataPolicy, scenes};
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/scenes.rs")); }
 /// # let dir = tempfile::tempdir()?;
-/// # let scenes_config =
-/// #     scenes::SceneConfig { image_size: 32, train_images: 8, val_images: 1, ..Default::default() };
-/// # let paths = scenes::generate(&scenes_config, &dir.path().join("scenes"))?;
-/// # let index = CocoIndex::read(&paths.train_annotations)?;
-/// # let labels = index.labels(&[1, 2, 3, 4], DataPolicy::STRICT)?;
-/// # let labeled = index.labeled_set(&paths.train_images, &labels)?;
-/// # let unlabeled = index.unlabeled_set(&paths.train_images, &[5, 6, 7, 8])?;
+/// # let setup::Sets { index, labels, labeled, .. } = setup::sets(dir.path())?;
+///
+/// // `labeled` has four images.
 /// # let truth = sed_train::eval::GroundTruth::from_coco(&index, &labels);
 /// let config = WatchConfig { image_size: 32, threshold: 0.7, pictures: 0 };
 /// let watch = PseudoLabelWatch::of_hidden(&labeled, truth, config)?;
@@ -149,15 +141,11 @@ impl PseudoLabelWatch {
     /// use sed_core::Detections;
     /// use sed_train::eval::GroundTruth;
     /// use sed_train::report::{PseudoLabelWatch, WatchConfig};
-    /// # use sed_train::data::{CocoIndex, DataPolicy, scenes};
+    /// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/scenes.rs")); }
     /// # let dir = tempfile::tempdir()?;
-    /// # let scenes_config =
-    /// #     scenes::SceneConfig { image_size: 32, train_images: 8, val_images: 1, ..Default::default() };
-    /// # let paths = scenes::generate(&scenes_config, &dir.path().join("scenes"))?;
-    /// # let index = CocoIndex::read(&paths.train_annotations)?;
-    /// # let labels = index.labels(&[1, 2, 3, 4], DataPolicy::STRICT)?;
-    /// # let labeled = index.labeled_set(&paths.train_images, &labels)?;
-    /// # let unlabeled = index.unlabeled_set(&paths.train_images, &[5, 6, 7, 8])?;
+    /// # let setup::Sets { index, labels, labeled, .. } = setup::sets(dir.path())?;
+    ///
+    /// // `labeled` has four images.
     /// let truth = GroundTruth::from_coco(&index, &labels);
     /// let config = WatchConfig { image_size: 32, threshold: 0.7, pictures: 0 };
     /// let watch = PseudoLabelWatch::of_hidden(&labeled, truth, config)?;

@@ -13,7 +13,7 @@ use burn::{
 /// If a parameter is not on an autodiff device.
 ///
 /// ```
-/// use burn::{nn::LinearConfig, tensor::{Device, GradientCheckpointingStrategy, Tensor}};
+/// use burn::{nn::LinearConfig, tensor::{Device, Tensor}};
 /// use sed_train::train::checkpointed;
 ///
 /// let device = Device::default().autodiff();

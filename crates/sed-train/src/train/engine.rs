@@ -37,15 +37,11 @@ use crate::{
 /// use sed_train::data::{AugmentConfig, EvalLoader, EvalLoaderConfig, LoaderConfig, TrainLoader};
 /// use sed_train::eval::{CocoEvaluator, GroundTruth};
 /// use sed_train::train::TrainData;
-/// # use sed_train::data::{CocoIndex, DataPolicy, scenes};
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/scenes.rs")); }
 /// # let dir = tempfile::tempdir()?;
-/// # let scenes_config =
-/// #     scenes::SceneConfig { image_size: 32, train_images: 8, val_images: 1, ..Default::default() };
-/// # let paths = scenes::generate(&scenes_config, &dir.path().join("scenes"))?;
-/// # let index = CocoIndex::read(&paths.train_annotations)?;
-/// # let labels = index.labels(&[1, 2, 3, 4], DataPolicy::STRICT)?;
-/// # let labeled = index.labeled_set(&paths.train_images, &labels)?;
-/// # let unlabeled = index.unlabeled_set(&paths.train_images, &[5, 6, 7, 8])?;
+/// # let setup::Sets { index, labels, labeled, unlabeled, .. } = setup::sets(dir.path())?;
+///
+/// // `labeled` and `unlabeled` have four images each.
 /// let augment = AugmentConfig { image_size: 32, ..AugmentConfig::default() };
 /// let config = LoaderConfig { labeled_batch: 2, unlabeled_batch: 2, ..LoaderConfig::default() };
 /// let valid = EvalLoaderConfig { image_size: 32, ..EvalLoaderConfig::default() };
@@ -104,36 +100,13 @@ impl Evaluation {
 ///
 /// ```
 /// use burn::tensor::Device;
-/// use sed_train::train::{Run, TrainConfig, train};
-/// # use std::sync::Arc as Shared;
-/// # mod detector { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/whole_image.rs")); }
-/// # use detector::WholeImage;
-/// # use sed_train::data::{AugmentConfig, EvalLoader, EvalLoaderConfig, LoaderConfig, TrainLoader};
-/// # use sed_train::eval::{CocoEvaluator, GroundTruth};
-/// # use sed_train::train::{TrainConfig as Config, TrainData};
-/// # use sed_train::data::{CocoIndex, DataPolicy, scenes};
+/// use sed_train::train::{Run, train};
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/training.rs")); }
+/// # use setup::WholeImage;
 /// # let dir = tempfile::tempdir()?;
-/// # let scenes_config =
-/// #     scenes::SceneConfig { image_size: 32, train_images: 8, val_images: 1, ..Default::default() };
-/// # let paths = scenes::generate(&scenes_config, &dir.path().join("scenes"))?;
-/// # let index = CocoIndex::read(&paths.train_annotations)?;
-/// # let labels = index.labels(&[1, 2, 3, 4], DataPolicy::STRICT)?;
-/// # let labeled = index.labeled_set(&paths.train_images, &labels)?;
-/// # let unlabeled = index.unlabeled_set(&paths.train_images, &[5, 6, 7, 8])?;
-/// # let config = Config {
-/// #     iterations: 4, evaluate_every: 2, batch_labeled: 2, batch_unlabeled: 2, burn_in: 1, ..Config::default()
-/// # };
-/// # let augment = AugmentConfig { image_size: 32, ..AugmentConfig::default() };
-/// # let sizes = LoaderConfig {
-/// #     labeled_batch: 2, unlabeled_batch: 2, iterations_per_epoch: 2, ..LoaderConfig::default()
-/// # };
-/// # let valid = EvalLoaderConfig { image_size: 32, ..EvalLoaderConfig::default() };
-/// # let data = TrainData {
-/// #     valid: Shared::new(EvalLoader::new(&labeled, valid)?),
-/// #     truth: Shared::new(GroundTruth::from_coco(&index, &labels)),
-/// #     evaluator: Shared::new(CocoEvaluator),
-/// #     train: Shared::new(TrainLoader::new(labeled, unlabeled, augment, sizes)?),
-/// # };
+/// # let setup::Training { config, data, .. } = setup::training(dir.path())?;
+///
+/// // `data` and `config` are those of four steps; `WholeImage` stands for any `Detector`.
 /// let device = Device::default();
 /// let detector = WholeImage::new(6, &device);
 /// let run = Run::new("first").in_folder(&dir.path().join("run"));
@@ -174,37 +147,14 @@ pub struct TrainOutcome<D> {
 /// ```
 /// use burn::tensor::Device;
 /// use sed_train::train::{Run, TrainConfig, TrainError, train};
-/// # use std::sync::Arc as Shared;
-/// # mod detector { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/whole_image.rs")); }
-/// # use detector::WholeImage;
-/// # use sed_train::data::{AugmentConfig, EvalLoader, EvalLoaderConfig, LoaderConfig, TrainLoader};
-/// # use sed_train::eval::{CocoEvaluator, GroundTruth};
-/// # use sed_train::train::{TrainConfig as Config, TrainData};
-/// # use sed_train::data::{CocoIndex, DataPolicy, scenes};
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/training.rs")); }
+/// # use setup::WholeImage;
 /// # let dir = tempfile::tempdir()?;
-/// # let scenes_config =
-/// #     scenes::SceneConfig { image_size: 32, train_images: 8, val_images: 1, ..Default::default() };
-/// # let paths = scenes::generate(&scenes_config, &dir.path().join("scenes"))?;
-/// # let index = CocoIndex::read(&paths.train_annotations)?;
-/// # let labels = index.labels(&[1, 2, 3, 4], DataPolicy::STRICT)?;
-/// # let labeled = index.labeled_set(&paths.train_images, &labels)?;
-/// # let unlabeled = index.unlabeled_set(&paths.train_images, &[5, 6, 7, 8])?;
-/// # let config = Config {
-/// #     iterations: 4, evaluate_every: 2, batch_labeled: 2, batch_unlabeled: 2, burn_in: 1, ..Config::default()
-/// # };
-/// # let augment = AugmentConfig { image_size: 32, ..AugmentConfig::default() };
-/// # let sizes = LoaderConfig {
-/// #     labeled_batch: 2, unlabeled_batch: 2, iterations_per_epoch: 2, ..LoaderConfig::default()
-/// # };
-/// # let valid = EvalLoaderConfig { image_size: 32, ..EvalLoaderConfig::default() };
-/// # let data = TrainData {
-/// #     valid: Shared::new(EvalLoader::new(&labeled, valid)?),
-/// #     truth: Shared::new(GroundTruth::from_coco(&index, &labels)),
-/// #     evaluator: Shared::new(CocoEvaluator),
-/// #     train: Shared::new(TrainLoader::new(labeled, unlabeled, augment, sizes)?),
-/// # };
+/// # let setup::Training { config, data, .. } = setup::training(dir.path())?;
+///
+/// // `data` and `config` are those of four steps; `WholeImage` stands for any `Detector`.
 /// let device = Device::default();
-/// let detector = WholeImage::new(6, &device); // any `Detector`
+/// let detector = WholeImage::new(6, &device);
 /// let outcome = train(detector, &data, &config, &device, &Run::new("first"))?;
 /// let iterations: Vec<usize> = outcome.evaluations.iter().map(|evaluation| evaluation.iteration).collect();
 /// assert_eq!(iterations, [2, 4]);

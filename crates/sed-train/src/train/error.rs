@@ -10,35 +10,12 @@ use crate::{checkpoint::CheckpointError, data::LoaderError, eval::EvalError, rep
 /// ```
 /// use burn::tensor::Device;
 /// use sed_train::train::{Run, Stop, TrainError, train};
-/// # use std::sync::Arc as Shared;
-/// # mod detector { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/whole_image.rs")); }
-/// # use detector::WholeImage;
-/// # use sed_train::data::{AugmentConfig, EvalLoader, EvalLoaderConfig, LoaderConfig, TrainLoader};
-/// # use sed_train::eval::{CocoEvaluator, GroundTruth};
-/// # use sed_train::train::{TrainConfig as Config, TrainData};
-/// # use sed_train::data::{CocoIndex, DataPolicy, scenes};
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/training.rs")); }
+/// # use setup::WholeImage;
 /// # let dir = tempfile::tempdir()?;
-/// # let scenes_config =
-/// #     scenes::SceneConfig { image_size: 32, train_images: 8, val_images: 1, ..Default::default() };
-/// # let paths = scenes::generate(&scenes_config, &dir.path().join("scenes"))?;
-/// # let index = CocoIndex::read(&paths.train_annotations)?;
-/// # let labels = index.labels(&[1, 2, 3, 4], DataPolicy::STRICT)?;
-/// # let labeled = index.labeled_set(&paths.train_images, &labels)?;
-/// # let unlabeled = index.unlabeled_set(&paths.train_images, &[5, 6, 7, 8])?;
-/// # let config = Config {
-/// #     iterations: 4, evaluate_every: 2, batch_labeled: 2, batch_unlabeled: 2, burn_in: 1, ..Config::default()
-/// # };
-/// # let augment = AugmentConfig { image_size: 32, ..AugmentConfig::default() };
-/// # let sizes = LoaderConfig {
-/// #     labeled_batch: 2, unlabeled_batch: 2, iterations_per_epoch: 2, ..LoaderConfig::default()
-/// # };
-/// # let valid = EvalLoaderConfig { image_size: 32, ..EvalLoaderConfig::default() };
-/// # let data = TrainData {
-/// #     valid: Shared::new(EvalLoader::new(&labeled, valid)?),
-/// #     truth: Shared::new(GroundTruth::from_coco(&index, &labels)),
-/// #     evaluator: Shared::new(CocoEvaluator),
-/// #     train: Shared::new(TrainLoader::new(labeled, unlabeled, augment, sizes)?),
-/// # };
+/// # let setup::Training { config, data, .. } = setup::training(dir.path())?;
+///
+/// // `data` and `config` are those of four steps; `WholeImage` stands for any `Detector`.
 /// let device = Device::default();
 /// let stop = Stop::default();
 /// stop.request(); // as a handler of Ctrl-C does, before the first step is over
@@ -127,35 +104,12 @@ impl TrainError {
     /// use burn::tensor::Device;
     /// use sed_train::data::LoaderError;
     /// use sed_train::train::{Run, train};
-    /// # use std::sync::Arc as Shared;
-    /// # mod detector { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/whole_image.rs")); }
-    /// # use detector::WholeImage;
-    /// # use sed_train::data::{AugmentConfig, EvalLoader, EvalLoaderConfig, LoaderConfig, TrainLoader};
-    /// # use sed_train::eval::{CocoEvaluator, GroundTruth};
-    /// # use sed_train::train::{TrainConfig as Config, TrainData};
-    /// # use sed_train::data::{CocoIndex, DataPolicy, scenes};
+    /// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/training.rs")); }
+    /// # use setup::WholeImage;
     /// # let dir = tempfile::tempdir()?;
-    /// # let scenes_config =
-    /// #     scenes::SceneConfig { image_size: 32, train_images: 8, val_images: 1, ..Default::default() };
-    /// # let paths = scenes::generate(&scenes_config, &dir.path().join("scenes"))?;
-    /// # let index = CocoIndex::read(&paths.train_annotations)?;
-    /// # let labels = index.labels(&[1, 2, 3, 4], DataPolicy::STRICT)?;
-    /// # let labeled = index.labeled_set(&paths.train_images, &labels)?;
-    /// # let unlabeled = index.unlabeled_set(&paths.train_images, &[5, 6, 7, 8])?;
-    /// # let config = Config {
-    /// #     iterations: 4, evaluate_every: 2, batch_labeled: 2, batch_unlabeled: 2, burn_in: 1, ..Config::default()
-    /// # };
-    /// # let augment = AugmentConfig { image_size: 32, ..AugmentConfig::default() };
-    /// # let sizes = LoaderConfig {
-    /// #     labeled_batch: 2, unlabeled_batch: 2, iterations_per_epoch: 2, ..LoaderConfig::default()
-    /// # };
-    /// # let valid = EvalLoaderConfig { image_size: 32, ..EvalLoaderConfig::default() };
-    /// # let data = TrainData {
-    /// #     valid: Shared::new(EvalLoader::new(&labeled, valid)?),
-    /// #     truth: Shared::new(GroundTruth::from_coco(&index, &labels)),
-    /// #     evaluator: Shared::new(CocoEvaluator),
-    /// #     train: Shared::new(TrainLoader::new(labeled, unlabeled, augment, sizes)?),
-    /// # };
+    /// # let setup::Training { config, paths, data, .. } = setup::training(dir.path())?;
+    ///
+    /// // `data` and `config` are those of four steps; `WholeImage` stands for any `Detector`.
     /// let device = Device::default();
     /// std::fs::remove_dir_all(&paths.train_images)?; // while the run goes on
     /// let error = train(WholeImage::new(6, &device), &data, &config, &device, &Run::new("first")).err().unwrap();

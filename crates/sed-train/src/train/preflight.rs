@@ -19,15 +19,11 @@ const FEW_EXAMPLES: usize = 5;
 ///
 /// ```
 /// use sed_train::train::DataCounts;
-/// # use sed_train::data::{CocoIndex, DataPolicy, scenes};
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/scenes.rs")); }
 /// # let dir = tempfile::tempdir()?;
-/// # let scenes_config =
-/// #     scenes::SceneConfig { image_size: 32, train_images: 8, val_images: 1, ..Default::default() };
-/// # let paths = scenes::generate(&scenes_config, &dir.path().join("scenes"))?;
-/// # let index = CocoIndex::read(&paths.train_annotations)?;
-/// # let labels = index.labels(&[1, 2, 3, 4], DataPolicy::STRICT)?;
-/// # let labeled = index.labeled_set(&paths.train_images, &labels)?;
-/// # let unlabeled = index.unlabeled_set(&paths.train_images, &[5, 6, 7, 8])?;
+/// # let setup::Sets { labeled, unlabeled, .. } = setup::sets(dir.path())?;
+///
+/// // `labeled` and `unlabeled` have four images each.
 /// let counts = DataCounts::new(&labeled, &unlabeled);
 /// assert_eq!((counts.labeled, counts.unlabeled), (4, 4));
 /// let objects: usize = counts.objects.iter().map(|(_, count)| count).sum();

@@ -62,35 +62,12 @@ impl Stop {
 /// use burn::tensor::{Device, Tensor};
 /// use sed_core::{ImageBatch, ImageSize};
 /// use sed_train::train::{Run, TeacherWatch, train};
-/// # use std::sync::Arc as Shared;
-/// # mod detector { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/whole_image.rs")); }
-/// # use detector::WholeImage;
-/// # use sed_train::data::{AugmentConfig, EvalLoader, EvalLoaderConfig, LoaderConfig, TrainLoader};
-/// # use sed_train::eval::{CocoEvaluator, GroundTruth};
-/// # use sed_train::train::{TrainConfig as Config, TrainData};
-/// # use sed_train::data::{CocoIndex, DataPolicy, scenes};
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/training.rs")); }
+/// # use setup::WholeImage;
 /// # let dir = tempfile::tempdir()?;
-/// # let scenes_config =
-/// #     scenes::SceneConfig { image_size: 32, train_images: 8, val_images: 1, ..Default::default() };
-/// # let paths = scenes::generate(&scenes_config, &dir.path().join("scenes"))?;
-/// # let index = CocoIndex::read(&paths.train_annotations)?;
-/// # let labels = index.labels(&[1, 2, 3, 4], DataPolicy::STRICT)?;
-/// # let labeled = index.labeled_set(&paths.train_images, &labels)?;
-/// # let unlabeled = index.unlabeled_set(&paths.train_images, &[5, 6, 7, 8])?;
-/// # let config = Config {
-/// #     iterations: 4, evaluate_every: 2, batch_labeled: 2, batch_unlabeled: 2, burn_in: 1, ..Config::default()
-/// # };
-/// # let augment = AugmentConfig { image_size: 32, ..AugmentConfig::default() };
-/// # let sizes = LoaderConfig {
-/// #     labeled_batch: 2, unlabeled_batch: 2, iterations_per_epoch: 2, ..LoaderConfig::default()
-/// # };
-/// # let valid = EvalLoaderConfig { image_size: 32, ..EvalLoaderConfig::default() };
-/// # let data = TrainData {
-/// #     valid: Shared::new(EvalLoader::new(&labeled, valid)?),
-/// #     truth: Shared::new(GroundTruth::from_coco(&index, &labels)),
-/// #     evaluator: Shared::new(CocoEvaluator),
-/// #     train: Shared::new(TrainLoader::new(labeled, unlabeled, augment, sizes)?),
-/// # };
+/// # let setup::Training { config, data, .. } = setup::training(dir.path())?;
+///
+/// // `data` and `config` are those of four steps; `WholeImage` stands for any `Detector`.
 /// let device = Device::default();
 /// let pixels = Tensor::<4>::zeros([1, 3, 32, 32], &device);
 /// let images = ImageBatch { pixels, sizes: vec![ImageSize::new(32, 32)] };
@@ -135,35 +112,12 @@ impl core::fmt::Debug for TeacherWatch {
 /// ```
 /// use burn::tensor::Device;
 /// use sed_train::train::{Run, Stop, TrainError, train};
-/// # use std::sync::Arc as Shared;
-/// # mod detector { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/whole_image.rs")); }
-/// # use detector::WholeImage;
-/// # use sed_train::data::{AugmentConfig, EvalLoader, EvalLoaderConfig, LoaderConfig, TrainLoader};
-/// # use sed_train::eval::{CocoEvaluator, GroundTruth};
-/// # use sed_train::train::{TrainConfig as Config, TrainData};
-/// # use sed_train::data::{CocoIndex, DataPolicy, scenes};
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/training.rs")); }
+/// # use setup::WholeImage;
 /// # let dir = tempfile::tempdir()?;
-/// # let scenes_config =
-/// #     scenes::SceneConfig { image_size: 32, train_images: 8, val_images: 1, ..Default::default() };
-/// # let paths = scenes::generate(&scenes_config, &dir.path().join("scenes"))?;
-/// # let index = CocoIndex::read(&paths.train_annotations)?;
-/// # let labels = index.labels(&[1, 2, 3, 4], DataPolicy::STRICT)?;
-/// # let labeled = index.labeled_set(&paths.train_images, &labels)?;
-/// # let unlabeled = index.unlabeled_set(&paths.train_images, &[5, 6, 7, 8])?;
-/// # let config = Config {
-/// #     iterations: 4, evaluate_every: 2, batch_labeled: 2, batch_unlabeled: 2, burn_in: 1, ..Config::default()
-/// # };
-/// # let augment = AugmentConfig { image_size: 32, ..AugmentConfig::default() };
-/// # let sizes = LoaderConfig {
-/// #     labeled_batch: 2, unlabeled_batch: 2, iterations_per_epoch: 2, ..LoaderConfig::default()
-/// # };
-/// # let valid = EvalLoaderConfig { image_size: 32, ..EvalLoaderConfig::default() };
-/// # let data = TrainData {
-/// #     valid: Shared::new(EvalLoader::new(&labeled, valid)?),
-/// #     truth: Shared::new(GroundTruth::from_coco(&index, &labels)),
-/// #     evaluator: Shared::new(CocoEvaluator),
-/// #     train: Shared::new(TrainLoader::new(labeled, unlabeled, augment, sizes)?),
-/// # };
+/// # let setup::Training { config, data, .. } = setup::training(dir.path())?;
+///
+/// // `data` and `config` are those of four steps; `WholeImage` stands for any `Detector`.
 /// let device = Device::default();
 /// let folder = dir.path().join("run");
 /// let run = Run::new("first")

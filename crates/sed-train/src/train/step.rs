@@ -48,26 +48,14 @@ pub(super) struct Weights {
 ///
 /// ```
 /// use burn::{tensor::Device, train::TrainStep};
-/// use sed_train::train::{SemiSupervised, TrainConfig};
-/// # mod detector { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/whole_image.rs")); }
-/// # use detector::WholeImage;
-/// # use sed_train::data::{AugmentConfig, LoaderConfig, TrainLoader};
-/// # use sed_train::data::{CocoIndex, DataPolicy, scenes};
+/// use sed_train::train::SemiSupervised;
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/training.rs")); }
+/// # use setup::WholeImage;
 /// # let dir = tempfile::tempdir()?;
-/// # let scenes_config =
-/// #     scenes::SceneConfig { image_size: 32, train_images: 8, val_images: 1, ..Default::default() };
-/// # let paths = scenes::generate(&scenes_config, &dir.path().join("scenes"))?;
-/// # let index = CocoIndex::read(&paths.train_annotations)?;
-/// # let labels = index.labels(&[1, 2, 3, 4], DataPolicy::STRICT)?;
-/// # let labeled = index.labeled_set(&paths.train_images, &labels)?;
-/// # let unlabeled = index.unlabeled_set(&paths.train_images, &[5, 6, 7, 8])?;
-/// # let config = TrainConfig {
-/// #     iterations: 2, evaluate_every: 2, batch_labeled: 2, batch_unlabeled: 2, burn_in: 1, ..TrainConfig::default()
-/// # };
-/// # let augment = AugmentConfig { image_size: 32, ..AugmentConfig::default() };
-/// # let sizes = LoaderConfig { labeled_batch: 2, unlabeled_batch: 2, ..LoaderConfig::default() };
-/// # let loader = TrainLoader::new(labeled, unlabeled, augment, sizes)?;
-/// let detector = WholeImage::new(6, &Device::default().autodiff()); // any `Detector`
+/// # let setup::Training { config, loader, .. } = setup::training(dir.path())?;
+///
+/// // `config` and `loader` are those of four steps; `WholeImage` stands for any `Detector`.
+/// let detector = WholeImage::new(6, &Device::default().autodiff());
 /// let mut model = SemiSupervised::new(detector, &config)?;
 /// let mut optimizer = config.optimizer.init();
 /// for iteration in 0..config.iterations {
@@ -328,25 +316,13 @@ impl<D: Detector> SemiSupervised<D> {
 ///
 /// ```
 /// use burn::{tensor::Device, train::TrainStep};
-/// use sed_train::train::{SemiSupervised, StepOutput, TrainConfig};
-/// # mod detector { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/whole_image.rs")); }
-/// # use detector::WholeImage;
-/// # use sed_train::data::{AugmentConfig, LoaderConfig, TrainLoader};
-/// # use sed_train::data::{CocoIndex, DataPolicy, scenes};
+/// use sed_train::train::{SemiSupervised, StepOutput};
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/training.rs")); }
+/// # use setup::WholeImage;
 /// # let dir = tempfile::tempdir()?;
-/// # let scenes_config =
-/// #     scenes::SceneConfig { image_size: 32, train_images: 8, val_images: 1, ..Default::default() };
-/// # let paths = scenes::generate(&scenes_config, &dir.path().join("scenes"))?;
-/// # let index = CocoIndex::read(&paths.train_annotations)?;
-/// # let labels = index.labels(&[1, 2, 3, 4], DataPolicy::STRICT)?;
-/// # let labeled = index.labeled_set(&paths.train_images, &labels)?;
-/// # let unlabeled = index.unlabeled_set(&paths.train_images, &[5, 6, 7, 8])?;
-/// # let config = TrainConfig {
-/// #     iterations: 2, evaluate_every: 2, batch_labeled: 2, batch_unlabeled: 2, burn_in: 1, ..TrainConfig::default()
-/// # };
-/// # let augment = AugmentConfig { image_size: 32, ..AugmentConfig::default() };
-/// # let sizes = LoaderConfig { labeled_batch: 2, unlabeled_batch: 2, ..LoaderConfig::default() };
-/// # let loader = TrainLoader::new(labeled, unlabeled, augment, sizes)?;
+/// # let setup::Training { config, loader, .. } = setup::training(dir.path())?;
+///
+/// // `config` and `loader` are those of four steps; `WholeImage` stands for any `Detector`.
 /// let model = SemiSupervised::new(WholeImage::new(6, &Device::default().autodiff()), &config)?;
 /// let StepOutput { scalars } = model.step(loader.batch(0)?).item;
 /// // In burn-in the supervised terms are all of the loss.

@@ -7,8 +7,8 @@ use burn::{
     tensor::{Device, Tensor, TensorData},
 };
 use sed_core::{
-    ClassActivation, DetectionLoss, Detections, Detector, ImageBatch, Predictions, StageViews, Targets, ViewPair,
-    Views, losses::SigmoidFocalLoss,
+    ClassActivation, DetectionLoss, Detections, Detector, ImageBatch, Predictions, StageViews, Targets,
+    ViewPair, Views, losses::SigmoidFocalLoss,
 };
 
 #[derive(Module, Debug)]
@@ -53,7 +53,11 @@ impl Detector for WholeImage {
         }
         let is_there = Tensor::from_data(TensorData::new(is_there, [targets.len(), 1, c]), &device);
         let classification = SigmoidFocalLoss::default().forward(found.class_logits, is_there).mean();
-        vec![DetectionLoss { stage: "head", classification, box_regression: found.box_deltas.powi_scalar(2).mean() }]
+        vec![DetectionLoss {
+            stage: "head",
+            classification,
+            box_regression: found.box_deltas.powi_scalar(2).mean(),
+        }]
     }
 
     fn compare_views(&self, teacher: &Self, views: &Views) -> Vec<StageViews> {

@@ -25,20 +25,10 @@ const CONFUSIONS: usize = 30;
 /// ```
 /// use sed_train::eval::CocoEvaluator;
 /// use sed_train::report::EvaluationReport;
-/// # use sed_core::Detections;
-/// # use sed_train::data::Category;
-/// # use sed_train::eval::{GroundTruth, GroundTruthBox, ImageDetections};
-/// # let truth = GroundTruth {
-/// #     image_ids: vec![1, 2],
-/// #     categories: vec![Category { id: 3, name: "nut".into() }, Category { id: 90, name: "screw".into() }],
-/// #     boxes: vec![GroundTruthBox {
-/// #         image_id: 1, label: 1, bbox: [10., 10., 40., 40.], area: 1600., iscrowd: false,
-/// #     }],
-/// # };
-/// # let found = |image_id, label, score| ImageDetections {
-/// #     image_id,
-/// #     detections: Detections { boxes: vec![[10., 10., 50., 50.]], scores: vec![score], labels: vec![label] },
-/// # };
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/truth.rs")); }
+/// # use setup::{found, truth};
+/// # let truth = truth();
+///
 /// // The only object, of class 1 in image 1, is found, and something in image 2 that is not there.
 /// let report = EvaluationReport::new(&truth, &[found(1, 1, 0.9), found(2, 1, 0.3)], &CocoEvaluator)?;
 /// assert_eq!(report.confusion.count(Some(1), Some(1)), 1);
