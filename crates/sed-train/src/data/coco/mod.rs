@@ -96,6 +96,7 @@ pub struct CocoImage {
 /// assert_eq!(index.image_ids(), [7, 8]);
 /// assert_eq!(index.image(8).unwrap().file_name, "b.png");
 /// assert_eq!(index.categories()[1].name, "screw"); // class 1, whatever its id
+/// assert_eq!(index.path(), file);
 /// assert!(index.report().is_clean());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
