@@ -3,6 +3,19 @@ use std::{io, path::PathBuf};
 use thiserror::Error;
 
 /// Why a checkpoint was not written, or a run cannot go on.
+///
+/// ```
+/// use sed_train::checkpoint::{CheckpointError, CheckpointFolder};
+///
+/// # let run = tempfile::tempdir()?;
+/// # let folder = run.path().join("checkpoints/000000012");
+/// std::fs::create_dir_all(&folder)?;
+/// std::fs::write(folder.join("manifest.toml"), "version = 1\n")?; // cut off
+/// let error = CheckpointFolder::of_run(run.path()).newest().err().unwrap();
+/// let CheckpointError::NoneWhole { newest, .. } = error else { panic!("{error}") };
+/// assert!(matches!(*newest, CheckpointError::Damaged { .. }));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Error)]
 pub enum CheckpointError {
     /// The system refused.

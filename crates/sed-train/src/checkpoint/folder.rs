@@ -29,6 +29,30 @@ const MANIFEST: &str = "manifest.toml";
 const UNFINISHED: &str = ".unfinished-";
 
 /// Everything that a checkpoint holds.
+///
+/// ```
+/// use burn::{module::Module, nn::LinearConfig, optim::AdamWConfig, tensor::Device};
+/// use sed_train::checkpoint::{Progress, State};
+///
+/// # let layer = LinearConfig::new(3, 2).init(&Device::default());
+/// # let optimizer = AdamWConfig::new().init();
+/// # let progress = Progress {
+/// #     iteration: 12,
+/// #     skipped_steps: 0,
+/// #     silent_steps: 0,
+/// #     seconds: 1.5,
+/// #     row: Default::default(),
+/// #     evaluations: vec![],
+/// # };
+/// let state = State {
+///     progress,
+///     identity: toml::toml! { seed = 7 },
+///     student: layer.clone().into_record(),
+///     teacher: layer.into_record(),
+///     optimizer: optimizer.to_record(),
+/// };
+/// assert_eq!(state.progress.iteration, 12);
+/// ```
 pub struct State {
     /// How far the run has come.
     pub progress: Progress,
@@ -43,6 +67,38 @@ pub struct State {
 }
 
 /// A checkpoint that was read.
+///
+/// ```
+/// use sed_train::checkpoint::CheckpointFolder;
+///
+/// # use burn::{module::Module, nn::LinearConfig, optim::AdamWConfig, tensor::Device};
+/// # use sed_train::checkpoint::{Progress, State};
+/// # let run = tempfile::tempdir()?;
+/// # let layer = LinearConfig::new(3, 2).init(&Device::default());
+/// # let state = |iteration| State {
+/// #     progress: Progress {
+/// #         iteration,
+/// #         skipped_steps: 0,
+/// #         silent_steps: 0,
+/// #         seconds: 1.5,
+/// #         row: Default::default(),
+/// #         evaluations: vec![],
+/// #     },
+/// #     identity: toml::toml! { seed = 7 },
+/// #     student: layer.clone().into_record(),
+/// #     teacher: layer.clone().into_record(),
+/// #     optimizer: AdamWConfig::new().init().to_record(),
+/// # };
+/// let checkpoints = CheckpointFolder::of_run(run.path());
+/// checkpoints.save(state(10))?;
+/// let newest = checkpoints.save(state(20))?;
+/// std::fs::write(newest.join("student.bpk"), "not what was written")?;
+///
+/// let restored = checkpoints.newest()?.unwrap();
+/// assert_eq!(restored.state.progress.iteration, 10);
+/// assert!(restored.damaged[0].to_string().contains("student.bpk: damaged checkpoint"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Restored {
     /// Its folder.
     pub path: PathBuf,
@@ -53,6 +109,39 @@ pub struct Restored {
 }
 
 /// The checkpoints of one run: the newest three, and the best.
+///
+/// ```
+/// use sed_train::checkpoint::CheckpointFolder;
+///
+/// # use burn::{module::Module, nn::LinearConfig, optim::AdamWConfig, tensor::Device};
+/// # use sed_train::checkpoint::{Progress, State};
+/// # let run = tempfile::tempdir()?;
+/// # let layer = LinearConfig::new(3, 2).init(&Device::default());
+/// # let state = |iteration| State {
+/// #     progress: Progress {
+/// #         iteration,
+/// #         skipped_steps: 0,
+/// #         silent_steps: 0,
+/// #         seconds: 1.5,
+/// #         row: Default::default(),
+/// #         evaluations: vec![],
+/// #     },
+/// #     identity: toml::toml! { seed = 7 },
+/// #     student: layer.clone().into_record(),
+/// #     teacher: layer.clone().into_record(),
+/// #     optimizer: AdamWConfig::new().init().to_record(),
+/// # };
+/// let checkpoints = CheckpointFolder::of_run(run.path());
+/// assert!(checkpoints.newest()?.is_none());
+/// for iteration in [10, 20, 30, 40] {
+///     checkpoints.save(state(iteration))?;
+/// }
+/// assert_eq!(checkpoints.iterations()?, [20, 30, 40]);
+/// let restored = checkpoints.newest()?.unwrap();
+/// assert_eq!(restored.state.progress.iteration, 40);
+/// assert!(restored.path.ends_with("checkpoints/000000040"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct CheckpointFolder {
     path: PathBuf,
@@ -83,6 +172,20 @@ impl CheckpointFolder {
     /// # Errors
     ///
     /// If the system refuses.
+    ///
+    /// ```
+    /// use sed_train::checkpoint::{CheckpointFolder, RunLock};
+    ///
+    /// # let run = tempfile::tempdir()?;
+    /// # let unfinished = run.path().join("checkpoints/.unfinished-000000010");
+    /// std::fs::create_dir_all(&unfinished)?; // as a process leaves it that is killed
+    /// let _lock = RunLock::acquire(run.path())?;
+    /// let checkpoints = CheckpointFolder::of_run(run.path());
+    /// assert!(checkpoints.iterations()?.is_empty()); // it is no checkpoint
+    /// checkpoints.remove_unfinished()?;
+    /// assert!(!unfinished.exists());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn remove_unfinished(&self) -> Result<(), CheckpointError> {
         for name in self.names()?.iter().filter(|name| name.starts_with(UNFINISHED)) {
             let path = self.path.join(name);
@@ -148,6 +251,20 @@ impl CheckpointFolder {
     /// # Errors
     ///
     /// If the system refuses.
+    ///
+    /// ```
+    /// use sed_train::checkpoint::CheckpointFolder;
+    ///
+    /// # let run = tempfile::tempdir()?;
+    /// # for iteration in [10, 20, 30, 40, 50] {
+    /// #     std::fs::create_dir_all(run.path().join(format!("checkpoints/{iteration:09}")))?;
+    /// # }
+    /// let checkpoints = CheckpointFolder::of_run(run.path());
+    /// assert_eq!(checkpoints.iterations()?, [10, 20, 30, 40, 50]);
+    /// checkpoints.prune(Some(10))?;
+    /// assert_eq!(checkpoints.iterations()?, [10, 30, 40, 50]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn prune(&self, best: Option<usize>) -> Result<(), CheckpointError> {
         let iterations = self.iterations()?;
         let old = &iterations[..iterations.len().saturating_sub(KEPT)];

@@ -12,6 +12,23 @@ const VERSION: u32 = 1;
 const SUM_LINE: &str = "# sha256 ";
 
 /// How far a run has come.
+///
+/// ```
+/// use sed_train::checkpoint::Progress;
+///
+/// let progress = Progress {
+///     iteration: 12,
+///     skipped_steps: 0,
+///     silent_steps: 0,
+///     seconds: 1.5,
+///     row: [("loss".to_owned(), 0.25)].into(),
+///     evaluations: vec![],
+/// };
+/// // As it stands in a manifest.
+/// let text = toml::to_string(&progress)?;
+/// assert_eq!(toml::from_str::<Progress>(&text)?, progress);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Progress {

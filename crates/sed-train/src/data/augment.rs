@@ -10,6 +10,16 @@ use super::{HostRng, InvalidConfig, StrongConfig, ViewGeometry};
 ///
 /// The strong part's defaults are those that Unbiased Teacher and Dense Teacher share; which
 /// augmentations the paper on Scale-Equivalent Distillation uses is not known to us.
+///
+/// ```
+/// use sed_train::data::AugmentConfig;
+///
+/// let config = AugmentConfig { image_size: 64, flip_probability: 0.0, ..AugmentConfig::default() };
+/// assert!(config.validate().is_ok());
+///
+/// let error = AugmentConfig { image_size: 33, ..config }.validate().unwrap_err();
+/// assert_eq!(error.to_string(), "augment.image_size = 33: must be even and positive");
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AugmentConfig {
@@ -72,6 +82,17 @@ impl AugmentConfig {
     }
 
     /// Draws the geometry of a view.
+    ///
+    /// ```
+    /// use sed_core::ImageSize;
+    /// use sed_train::data::{AugmentConfig, HostRng, Purpose};
+    ///
+    /// let config = AugmentConfig { image_size: 64, scale: [0.5, 0.5], ..AugmentConfig::default() };
+    /// let mut rng = HostRng::new(0, Purpose::LabeledView, 0, 0);
+    /// let geometry = config.sample_geometry(ImageSize::new(300, 400), &mut rng);
+    /// assert_eq!(geometry.view_size(), ImageSize::new(24, 32)); // half of what would fit
+    /// assert_eq!(geometry.output, ImageSize::new(64, 64));
+    /// ```
     pub fn sample_geometry(&self, source: ImageSize, rng: &mut HostRng) -> ViewGeometry {
         let factor = rng.uniform(self.scale);
         let mut geometry = ViewGeometry::scaled_to_fit(source, self.image_size, factor);

@@ -6,6 +6,15 @@ use serde::{Deserialize, Serialize};
 /// A class of objects.
 ///
 /// A dense class id is the position of the category in a list that is sorted by `id`.
+///
+/// ```
+/// use sed_train::data::Category;
+///
+/// let categories = [Category { id: 3, name: "nut".into() }, Category { id: 90, name: "screw".into() }];
+/// // Detectors and targets count classes from 0; files have ids of their own.
+/// let label = categories.iter().position(|category| category.id == 90);
+/// assert_eq!(label, Some(1));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Category {
     /// The id in the annotation file; ids may have gaps.
@@ -15,6 +24,19 @@ pub struct Category {
 }
 
 /// An image with its labeled objects.
+///
+/// ```
+/// use sed_core::{ImageSize, Targets};
+/// use sed_train::data::LabeledSample;
+///
+/// let sample = LabeledSample {
+///     id: 7,
+///     path: "images/a.png".into(),
+///     size: ImageSize::new(30, 40),
+///     targets: Targets { boxes: vec![[10., 10., 15., 15.]], labels: vec![0], crowds: vec![] },
+/// };
+/// assert_eq!(sample.targets.len(), 1);
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct LabeledSample {
     /// The image's id in the annotation file.
@@ -28,6 +50,22 @@ pub struct LabeledSample {
 }
 
 /// Images with their labeled objects, ordered by image id.
+///
+/// ```
+/// use sed_core::{ImageSize, Targets};
+/// use sed_train::data::{Category, LabeledSample, LabeledSet};
+///
+/// let sample = |id: u64, targets| {
+///     LabeledSample { id, path: format!("{id}.png").into(), size: ImageSize::new(30, 40), targets }
+/// };
+/// let object = Targets { boxes: vec![[10., 10., 15., 15.]], labels: vec![0], crowds: vec![] };
+/// let set = LabeledSet {
+///     categories: vec![Category { id: 3, name: "screw".into() }],
+///     samples: vec![sample(7, object), sample(8, Targets::default())],
+/// };
+/// assert_eq!((set.len(), set.num_objects()), (2, 1));
+/// assert!(!set.is_empty());
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct LabeledSet {
     /// The classes; `categories[c]` is dense class id `c`.
@@ -54,6 +92,14 @@ impl LabeledSet {
 }
 
 /// An image of which nothing but the file is known.
+///
+/// ```
+/// use sed_train::data::{UnlabeledImage, UnlabeledSet};
+///
+/// let image = UnlabeledImage { key: "day/1.png".into(), path: "photos/day/1.png".into() };
+/// let set = UnlabeledSet { images: vec![image] };
+/// assert_eq!(set.len(), 1);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnlabeledImage {
     /// A name for logs and pictures: the path within the folder, with `/` between its parts.
@@ -95,6 +141,15 @@ impl UnlabeledSet {
     }
 
     /// The images of several sets, one after another.
+    ///
+    /// ```
+    /// use sed_train::data::{UnlabeledImage, UnlabeledSet};
+    ///
+    /// let set = |key: &str| UnlabeledSet { images: vec![UnlabeledImage { key: key.into(), path: key.into() }] };
+    /// let all = UnlabeledSet::concat([set("day.png"), set("night.png")]);
+    /// assert_eq!((all.len(), all.images[1].key.as_str()), (2, "night.png"));
+    /// assert!(UnlabeledSet::concat([]).is_empty());
+    /// ```
     pub fn concat(sets: impl IntoIterator<Item = Self>) -> Self {
         Self { images: sets.into_iter().flat_map(|set| set.images).collect() }
     }

@@ -6,6 +6,20 @@ use sed_core::ImageSize;
 use super::SkipBound;
 
 /// A place in a text file.
+///
+/// ```
+/// use sed_train::data::{CocoIndex, DataError, TextPosition};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let file = dir.path().join("train.json");
+/// std::fs::write(&file, "{\"images\": [\n{\"id\": 7, \"file_name\": 1}]}")?;
+/// let Err(DataError::Field { position: Some(position), .. }) = CocoIndex::read(&file) else {
+///     panic!("the file name is no text");
+/// };
+/// assert_eq!(position.line, 2);
+/// assert_eq!(TextPosition { line: 2, column: 9 }.to_string(), "line 2 column 9");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("line {line} column {column}")]
 pub struct TextPosition {
@@ -16,6 +30,25 @@ pub struct TextPosition {
 }
 
 /// What is wrong with a box of an annotation file; see [`DataError::InvalidBox`].
+///
+/// ```
+/// use sed_train::data::{BoxProblem, CocoIndex, DataError, DataPolicy};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let file = dir.path().join("train.json");
+/// std::fs::write(&file, r#"{
+///     "images": [{"id": 7, "file_name": "a.png", "width": 40, "height": 30}],
+///     "categories": [{"id": 3, "name": "screw"}],
+///     "annotations": [{"id": 1, "image_id": 7, "category_id": 3, "bbox": [50, 10, 5, 5]}]
+/// }"#)?;
+/// match CocoIndex::read(&file)?.labels(&[7], DataPolicy::STRICT) {
+///     Err(DataError::InvalidBox { annotation: 1, problem, .. }) => {
+///         assert_eq!(problem, BoxProblem::Outside { width: 40, height: 30 });
+///     }
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 pub enum BoxProblem {
     /// Width or height is zero or negative, or vanishes in single precision.
@@ -34,6 +67,22 @@ pub enum BoxProblem {
 /// An image, annotation file or split manifest that cannot be used.
 ///
 /// The text names the file and, where there is one, the field path or the id.
+///
+/// ```
+/// use sed_train::data::{CocoIndex, DataError};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let file = dir.path().join("train.json");
+/// std::fs::write(&file, r#"{
+///     "images": [{"id": 7, "file_name": "a.png", "width": 40, "height": 30},
+///                {"id": 7, "file_name": "b.png", "width": 40, "height": 30}],
+///     "categories": [{"id": 3, "name": "screw"}]
+/// }"#)?;
+/// let error = CocoIndex::read(&file).unwrap_err();
+/// assert!(matches!(error, DataError::DuplicateId { field: "images", id: 7, .. }));
+/// assert!(error.to_string().ends_with("train.json: images: id 7 occurs more than once"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     /// A file or folder is missing or cannot be read or written.
@@ -323,6 +372,13 @@ pub enum DataError {
 
 impl DataError {
     /// An [`io::Error`] with the file that caused it.
+    ///
+    /// ```
+    /// use sed_train::data::DataError;
+    ///
+    /// let read = |path: &str| std::fs::read(path).map_err(|source| DataError::io(path, source));
+    /// assert!(read("no/such/file").unwrap_err().to_string().starts_with("no/such/file: "));
+    /// ```
     pub fn io(path: impl AsRef<Path>, source: io::Error) -> Self {
         Self::Io { path: path.as_ref().to_owned(), source }
     }

@@ -17,6 +17,15 @@ use super::ordered::OrderedWorkers;
 use super::{FloatImage, HostImages, InvalidConfig, LabeledSet, LoaderError, ViewGeometry};
 
 /// Size of the images and the batches of an evaluation.
+///
+/// ```
+/// use sed_train::data::EvalLoaderConfig;
+///
+/// let config = EvalLoaderConfig { image_size: 128, batch: 4, ..EvalLoaderConfig::default() };
+/// assert!(config.validate().is_ok());
+/// let error = EvalLoaderConfig { batch: 0, ..config }.validate().unwrap_err();
+/// assert_eq!(error.to_string(), "eval_loader.batch = 0: must be positive");
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EvalLoaderConfig {
@@ -57,6 +66,25 @@ impl EvalLoaderConfig {
 }
 
 /// An image to be evaluated.
+///
+/// ```
+/// use burn::data::dataloader::DataLoader;
+/// use sed_core::ImageSize;
+/// use sed_train::data::{EvalImage, EvalLoader, EvalLoaderConfig};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("a.png");
+/// image::RgbImage::new(40, 30).save(&path)?;
+/// let first = |listed_size| {
+///     let image = EvalImage { id: 7, path: path.clone(), listed_size };
+///     let loader = EvalLoader::from_images(vec![image], EvalLoaderConfig::default()).unwrap();
+///     loader.iter().next().unwrap()
+/// };
+/// assert_eq!(first(None)?.ids, [7]);
+/// assert!(first(Some(ImageSize::new(30, 40))).is_ok());
+/// assert!(first(Some(ImageSize::new(60, 80))).is_err()); // boxes would be in the wrong places
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EvalImage {
     /// The id that its detections carry.
@@ -68,6 +96,19 @@ pub struct EvalImage {
 }
 
 /// Images for a detector, without augmentation.
+///
+/// ```
+/// use sed_core::{Detections, ImageSize};
+/// use sed_train::data::{EvalBatch, ViewGeometry};
+///
+/// let image = image::RgbImage::new(40, 20);
+/// let geometry = ViewGeometry::scaled_to_fit(ImageSize::new(20, 40), 80, 1.0);
+/// let batch = EvalBatch::single(7, &geometry.apply(&image), geometry);
+/// assert_eq!((batch.images.height, batch.images.width), (80, 80));
+/// // The image is shown twice as large, and boxes are clipped to it.
+/// let found = Detections { boxes: vec![[10.0, 20.0, 30.0, 50.0]], scores: vec![0.9], labels: vec![0] };
+/// assert_eq!(batch.to_original(0, &found).boxes, [[5.0, 10.0, 15.0, 20.0]]);
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct EvalBatch {
     /// The images, each fitted to the square and padded.
@@ -109,6 +150,25 @@ impl EvalBatch {
 /// The images of a set in order, each with its longer side scaled to the batch's square.
 ///
 /// As a [`DataLoader`] its items are images, and each `iter()` starts at the first.
+///
+/// ```
+/// use burn::data::dataloader::DataLoader;
+/// use sed_train::data::{EvalLoader, EvalLoaderConfig};
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/scenes.rs")); }
+/// # let dir = tempfile::tempdir()?;
+/// # let setup::Sets { labeled, .. } = setup::sets(dir.path())?;
+///
+/// // `labeled` has four images.
+/// let config = EvalLoaderConfig { image_size: 32, batch: 3, ..EvalLoaderConfig::default() };
+/// let loader = EvalLoader::new(&labeled, config)?;
+/// assert_eq!(loader.num_items(), 4);
+/// for batch in loader.iter() {
+///     let batch = batch?;
+///     assert_eq!((batch.images.height, batch.images.width), (32, 32));
+///     assert_eq!(batch.ids.len(), batch.images.len()); // three, then one
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct EvalLoader {
     source: Arc<Source>,
@@ -141,6 +201,21 @@ impl EvalLoader {
     /// # Errors
     ///
     /// An invalid configuration or no images.
+    ///
+    /// ```
+    /// use burn::data::dataloader::DataLoader;
+    /// use sed_train::data::{EvalImage, EvalLoader, EvalLoaderConfig};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("a.png");
+    /// # image::RgbImage::new(40, 30).save(&path)?;
+    /// let images = (1..4).map(|id| EvalImage { id, path: path.clone(), listed_size: None }).collect();
+    /// let config = EvalLoaderConfig { image_size: 64, batch: 2, ..EvalLoaderConfig::default() };
+    /// let loader = EvalLoader::from_images(images, config)?;
+    /// let ids: Vec<_> = loader.iter().map(|batch| batch.unwrap().ids).collect();
+    /// assert_eq!(ids, [vec![1, 2], vec![3]]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn from_images(images: Vec<EvalImage>, config: EvalLoaderConfig) -> Result<Self, LoaderError> {
         config.validate()?;
         if images.is_empty() {

@@ -10,6 +10,24 @@ impl LabeledSet {
     /// A sum of the classes, and of each image's id, size, objects, and the length of its file; 16 hexadecimal digits.
     ///
     /// Where the folder lies does not enter, nor do the pixels: a file that was replaced by one of the same length is not noticed.
+    ///
+    /// ```
+    /// use sed_core::{ImageSize, Targets};
+    /// use sed_train::data::{Category, LabeledSample, LabeledSet};
+    ///
+    /// let set = |label| LabeledSet {
+    ///     categories: vec![Category { id: 3, name: "nut".into() }, Category { id: 90, name: "screw".into() }],
+    ///     samples: vec![LabeledSample {
+    ///         id: 7,
+    ///         path: "a.png".into(),
+    ///         size: ImageSize::new(30, 40),
+    ///         targets: Targets { boxes: vec![[10., 10., 15., 15.]], labels: vec![label], crowds: vec![] },
+    ///     }],
+    /// };
+    /// assert_eq!(set(0).fingerprint(), set(0).fingerprint());
+    /// assert_ne!(set(0).fingerprint(), set(1).fingerprint());
+    /// assert_eq!(set(0).fingerprint().len(), 16);
+    /// ```
     pub fn fingerprint(&self) -> String {
         let mut sum = Sha256::new();
         for category in &self.categories {
@@ -34,6 +52,17 @@ impl LabeledSet {
 
 impl UnlabeledSet {
     /// A sum of each image's name within its folder and the length of its file; 16 hexadecimal digits.
+    ///
+    /// ```
+    /// use sed_train::data::UnlabeledSet;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # std::fs::write(dir.path().join("a.png"), [])?;
+    /// let before = UnlabeledSet::from_folder(dir.path())?.fingerprint();
+    /// std::fs::write(dir.path().join("b.png"), [])?;
+    /// assert_ne!(UnlabeledSet::from_folder(dir.path())?.fingerprint(), before);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn fingerprint(&self) -> String {
         let mut sum = Sha256::new();
         for image in &self.images {

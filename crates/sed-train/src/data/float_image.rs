@@ -4,6 +4,23 @@ use image::{Rgb, RgbImage};
 use sed_core::ImageSize;
 
 /// RGB pixels in `[0, 1]`, one plane a channel: `data[(c · height + y) · width + x]`.
+///
+/// ```
+/// use image::{Rgb, RgbImage};
+/// use sed_train::data::FloatImage;
+///
+/// let mut pixels = RgbImage::new(3, 2);
+/// pixels.put_pixel(2, 1, Rgb([255, 0, 0]));
+/// let mut image = FloatImage::from_rgb8(&pixels, false);
+/// assert_eq!((image.size().height, image.size().width), (2, 3));
+/// assert_eq!(image.pixel(1, 2), [1.0, 0.0, 0.0]);
+/// assert_eq!(FloatImage::from_rgb8(&pixels, true).pixel(1, 0), [1.0, 0.0, 0.0]);
+///
+/// let [red, _, _] = image.planes_mut();
+/// red[0] = 0.5; // row 0, column 0
+/// assert_eq!(image.data()[0], 0.5);
+/// assert_eq!(image.to_rgb8().get_pixel(0, 0).0, [128, 0, 0]);
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct FloatImage {
     height: usize,

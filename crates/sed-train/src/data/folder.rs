@@ -13,6 +13,20 @@ impl UnlabeledSet {
     /// # Errors
     ///
     /// Those of the two.
+    ///
+    /// ```
+    /// use sed_train::data::UnlabeledSet;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # std::fs::write(dir.path().join("a.png"), [])?;
+    /// # std::fs::write(dir.path().join("b.png"), [])?;
+    /// assert_eq!(UnlabeledSet::open(dir.path())?.len(), 2); // a folder with a.png and b.png
+    ///
+    /// let list = dir.path().join("some.json");
+    /// std::fs::write(&list, r#"{"images": [{"file_name": "b.png"}]}"#)?;
+    /// assert_eq!(UnlabeledSet::open(&list)?.images[0].key, "b.png");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn open(path: impl AsRef<Path>) -> Result<Self, DataError> {
         let path = path.as_ref();
         match path.is_dir() {
@@ -31,6 +45,18 @@ impl UnlabeledSet {
     ///
     /// [`DataError::Io`] with the folder that cannot be read, [`DataError::OutsideFolder`] with a link to a
     /// file elsewhere, [`DataError::EmptyFolder`] if nothing is found.
+    ///
+    /// ```
+    /// use sed_train::data::{DataError, UnlabeledSet};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// let error = UnlabeledSet::from_folder(dir.path()).unwrap_err();
+    /// assert!(matches!(error, DataError::EmptyFolder { .. }));
+    ///
+    /// std::fs::write(dir.path().join("PHOTO.JPG"), [])?; // decoded when it is used
+    /// assert_eq!(UnlabeledSet::from_folder(dir.path())?.images[0].key, "PHOTO.JPG");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn from_folder(root: impl AsRef<Path>) -> Result<Self, DataError> {
         let root = root.as_ref();
         let mut images = Vec::new();

@@ -20,6 +20,24 @@ use super::FloatImage;
 ///
 /// Boxes are mapped by this very formula, so they stay on their objects to within rounding. One
 /// value describes the weak, the strong and the half-size view of an image (our design).
+///
+/// ```
+/// use sed_core::ImageSize;
+/// use sed_train::data::ViewGeometry;
+///
+/// // Twice as large; then the 40 columns and rows from (10, 0) on, mirrored.
+/// let geometry = ViewGeometry {
+///     source: ImageSize::new(20, 30),
+///     resized: ImageSize::new(40, 60),
+///     offset: [10, 0],
+///     flip: true,
+///     output: ImageSize::new(40, 40),
+/// };
+/// assert_eq!((geometry.scale(), geometry.view_size()), ([2.0, 2.0], ImageSize::new(40, 40)));
+/// let object = [10.0, 5.0, 20.0, 10.0];
+/// assert_eq!(geometry.map_box(object), [10.0, 10.0, 30.0, 20.0]);
+/// assert_eq!(geometry.unmap_box(geometry.map_box(object)), object);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ViewGeometry {
     /// Size of the image before.
@@ -37,6 +55,15 @@ pub struct ViewGeometry {
 impl ViewGeometry {
     /// The whole image, scaled by `factor` times what makes its longer side as long as that of the
     /// square of `side` pixels; not cropped, so `factor` above 1 keeps the upper left part.
+    ///
+    /// ```
+    /// use sed_core::ImageSize;
+    /// use sed_train::data::ViewGeometry;
+    ///
+    /// let geometry = ViewGeometry::scaled_to_fit(ImageSize::new(300, 400), 64, 1.0);
+    /// assert_eq!(geometry.resized, ImageSize::new(48, 64));
+    /// assert_eq!(geometry.output, ImageSize::new(64, 64)); // 16 rows of padding
+    /// ```
     pub fn scaled_to_fit(source: ImageSize, side: usize, factor: f32) -> Self {
         let scale = side as f64 / source.height.max(source.width) as f64 * f64::from(factor);
         let scaled = |length: usize| ((length as f64 * scale).round() as usize).max(1);
@@ -100,6 +127,29 @@ impl ViewGeometry {
     /// An object is dropped if a side of its clipped box is below `min_side` pixels or if the
     /// clipped box has less than the share `min_visible` of the mapped box's area. Crowd regions
     /// are dropped only if nothing of them is left.
+    ///
+    /// ```
+    /// use sed_core::{ImageSize, Targets};
+    /// use sed_train::data::ViewGeometry;
+    ///
+    /// // The left half of an image of 20×40 pixels.
+    /// let geometry = ViewGeometry {
+    ///     source: ImageSize::new(20, 40),
+    ///     resized: ImageSize::new(20, 40),
+    ///     offset: [0, 0],
+    ///     flip: false,
+    ///     output: ImageSize::new(20, 20),
+    /// };
+    /// let targets = Targets {
+    ///     boxes: vec![[2.0, 2.0, 8.0, 8.0], [15.0, 0.0, 25.0, 9.0], [19.0, 0.0, 39.0, 9.0]],
+    ///     labels: vec![0, 1, 2],
+    ///     crowds: vec![],
+    /// };
+    /// // Half of the second is left, a twentieth of the third.
+    /// let seen = geometry.map_targets(&targets, 1.0, 0.25);
+    /// assert_eq!(seen.boxes, [[2.0, 2.0, 8.0, 8.0], [15.0, 0.0, 20.0, 9.0]]);
+    /// assert_eq!(seen.labels, [0, 1]);
+    /// ```
     pub fn map_targets(&self, targets: &Targets, min_side: f32, min_visible: f32) -> Targets {
         let area = |[x1, y1, x2, y2]: [f32; 4]| (x2 - x1) * (y2 - y1);
         let size = self.view_size();
@@ -130,6 +180,20 @@ impl ViewGeometry {
     /// # Panics
     ///
     /// If the image has another size than `source`, or the window lies outside the scaled image.
+    ///
+    /// ```
+    /// use image::{Rgb, RgbImage};
+    /// use sed_core::ImageSize;
+    /// use sed_train::data::ViewGeometry;
+    ///
+    /// let mut image = RgbImage::new(4, 2);
+    /// image.put_pixel(0, 0, Rgb([255, 0, 0]));
+    /// let size = ImageSize::new(2, 4);
+    /// let mirrored = ViewGeometry { flip: true, ..ViewGeometry::scaled_to_fit(size, 4, 1.0) };
+    /// let view = mirrored.apply(&image);
+    /// assert_eq!(view.size(), size);
+    /// assert_eq!(view.pixel(0, 3), [1.0, 0.0, 0.0]);
+    /// ```
     pub fn apply(&self, image: &RgbImage) -> FloatImage {
         let (width, height) = image.dimensions();
         assert_eq!(

@@ -8,6 +8,22 @@ use sed_core::{ImageBatch, ImageSize, Views};
 use super::FloatImage;
 
 /// The images of a batch in host memory, padded with zeros at the bottom and the right.
+///
+/// ```
+/// use burn::tensor::Device;
+/// use sed_core::ImageSize;
+/// use sed_train::data::{FloatImage, HostImages};
+///
+/// let mut images = HostImages::new(ImageSize::new(4, 4));
+/// images.push(&FloatImage::new(ImageSize::new(2, 3), vec![0.5; 18]));
+/// images.push(&FloatImage::new(ImageSize::new(4, 4), vec![1.0; 48]));
+/// assert_eq!((images.len(), images.part(1..2).len()), (2, 1));
+///
+/// let batch = images.to_batch(&Device::default());
+/// assert_eq!(batch.pixels.dims(), [2, 3, 4, 4]);
+/// assert_eq!(batch.sizes[0], ImageSize::new(2, 3)); // the rest is padding
+/// assert_eq!(batch.pixels.sum().into_scalar::<f32>(), 9.0 + 48.0);
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct HostImages {
     /// `[N, 3, H, W]`, row-major, RGB in `[0, 1]`.
@@ -83,6 +99,22 @@ impl HostImages {
 }
 
 /// Two views of the same unlabeled images in one geometry.
+///
+/// ```
+/// use burn::tensor::Device;
+/// use sed_core::ImageSize;
+/// use sed_train::data::{FloatImage, HostImages, HostViews};
+///
+/// let batch = |value: f32| {
+///     let mut images = HostImages::new(ImageSize::new(4, 4));
+///     images.push(&FloatImage::new(ImageSize::new(4, 4), vec![value; 48]));
+///     images
+/// };
+/// let views = HostViews { weak: batch(0.5), strong: batch(1.0), keys: vec!["a.png".into()] };
+/// let views = views.to_views(&Device::default());
+/// assert_eq!(views.weak.unwrap().pixels.dims(), [1, 3, 4, 4]);
+/// assert_eq!(views.half.unwrap().pixels.dims(), [1, 3, 2, 2]); // of the strong view
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct HostViews {
     /// Geometry only, for the teacher.

@@ -13,8 +13,26 @@ use sed_core::ImageSize;
 use super::DataError;
 
 /// The longest side that is decoded, in pixels.
+///
+/// ```
+/// use sed_train::data::{DataError, image::{MAX_SIDE, decode}};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("long.png");
+/// image::RgbImage::new(MAX_SIDE + 1, 1).save(&path)?;
+/// assert!(matches!(decode(&path), Err(DataError::Decode { .. })));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub const MAX_SIDE: u32 = 16384;
 /// The most memory that decoding one image may take, in bytes.
+///
+/// ```
+/// use sed_train::data::image::{MAX_BYTES, MAX_SIDE};
+///
+/// // A square photo of 8,000 pixels a side may be read, one of the longest side may not.
+/// assert!(3 * 8_000_u64.pow(2) < MAX_BYTES);
+/// assert!(3 * u64::from(MAX_SIDE).pow(2) > MAX_BYTES);
+/// ```
 pub const MAX_BYTES: u64 = 256 << 20;
 
 /// Decodes a JPEG or PNG file to 8-bit RGB, turned upright as its EXIF orientation says.
@@ -29,6 +47,20 @@ pub const MAX_BYTES: u64 = 256 << 20;
 /// [`DataError::Decode`] if it is corrupt or exceeds [`MAX_SIDE`] or, decoded, [`MAX_BYTES`],
 /// [`DataError::Truncated`] if its end is missing: the JPEG decoder alone would fill the missing rows with
 /// grey.
+///
+/// ```
+/// use sed_train::data::{DataError, image::decode};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("grey.png");
+/// image::GrayImage::from_pixel(4, 3, image::Luma([200])).save(&path)?;
+/// assert_eq!(decode(&path)?.get_pixel(0, 0).0, [200; 3]);
+///
+/// let bytes = std::fs::read(&path)?;
+/// std::fs::write(&path, &bytes[..bytes.len() - 6])?;
+/// assert!(matches!(decode(&path), Err(DataError::Truncated { .. })));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn decode(path: &Path) -> Result<RgbImage, DataError> {
     let (bytes, format) = read_whole(path)?;
     let mut decoder = decoder(path, &bytes, format)?;
@@ -45,6 +77,19 @@ pub fn decode(path: &Path) -> Result<RgbImage, DataError> {
 ///
 /// Those of [`decode`], and [`DataError::SizeMismatch`] if neither fits: boxes of an image of another size
 /// would be in the wrong places.
+///
+/// ```
+/// use sed_core::ImageSize;
+/// use sed_train::data::{DataError, image::decode_listed};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("a.png");
+/// image::RgbImage::new(4, 3).save(&path)?;
+/// assert!(decode_listed(&path, 7, ImageSize::new(3, 4)).is_ok());
+/// let error = decode_listed(&path, 7, ImageSize::new(30, 40)).unwrap_err();
+/// assert!(matches!(error, DataError::SizeMismatch { id: 7, .. }));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn decode_listed(path: &Path, id: u64, listed: ImageSize) -> Result<RgbImage, DataError> {
     let (bytes, format) = read_whole(path)?;
     let mut decoder = decoder(path, &bytes, format)?;

@@ -11,6 +11,15 @@ fn luma(r: f32, g: f32, b: f32) -> f32 {
 }
 
 /// Multiplies every pixel: `x ← clamp(f·x)`.
+///
+/// ```
+/// use sed_core::ImageSize;
+/// use sed_train::data::{FloatImage, image_ops};
+///
+/// let mut pixel = FloatImage::new(ImageSize::new(1, 1), vec![0.2, 0.4, 0.8]);
+/// image_ops::brightness(&mut pixel, 2.0);
+/// assert_eq!(pixel.data(), [0.4, 0.8, 1.0]);
+/// ```
 pub fn brightness(image: &mut FloatImage, factor: f32) {
     for plane in image.planes_mut() {
         plane.iter_mut().for_each(|x| *x = (*x * factor).clamp(0.0, 1.0));
@@ -18,6 +27,17 @@ pub fn brightness(image: &mut FloatImage, factor: f32) {
 }
 
 /// Moves every pixel away from the mean grey value `m` of the image: `x ← clamp(m + f·(x − m))`.
+///
+/// ```
+/// use sed_core::ImageSize;
+/// use sed_train::data::{FloatImage, image_ops};
+///
+/// // Two grey pixels about a mean of 0.5.
+/// let mut image = FloatImage::new(ImageSize::new(1, 2), [0.25, 0.75].repeat(3));
+/// image_ops::contrast(&mut image, 0.5);
+/// assert!((image.pixel(0, 0)[0] - 0.375).abs() < 1e-6);
+/// assert!((image.pixel(0, 1)[0] - 0.625).abs() < 1e-6);
+/// ```
 pub fn contrast(image: &mut FloatImage, factor: f32) {
     let [r, g, b] = image.planes().map(|plane| {
         // Sums of rows of a plane in f32 lose little; the outer sum is in f64.
@@ -31,6 +51,16 @@ pub fn contrast(image: &mut FloatImage, factor: f32) {
 }
 
 /// Moves every pixel away from its own grey value `y`: `x ← clamp(y + f·(x − y))`; 0 gives grey.
+///
+/// ```
+/// use sed_core::ImageSize;
+/// use sed_train::data::{FloatImage, image_ops};
+///
+/// let mut red = FloatImage::new(ImageSize::new(1, 1), vec![1.0, 0.0, 0.0]);
+/// image_ops::saturation(&mut red, 0.5);
+/// let [r, g, b] = red.pixel(0, 0); // half way to a grey of 0.299
+/// assert!((r - 0.6495).abs() < 1e-6 && g == b && (g - 0.1495).abs() < 1e-6);
+/// ```
 pub fn saturation(image: &mut FloatImage, factor: f32) {
     let [red, green, blue] = image.planes_mut();
     for ((r, g), b) in red.iter_mut().zip(green).zip(blue) {
@@ -41,12 +71,31 @@ pub fn saturation(image: &mut FloatImage, factor: f32) {
 }
 
 /// Gives each pixel its grey value in all channels.
+///
+/// ```
+/// use sed_core::ImageSize;
+/// use sed_train::data::{FloatImage, image_ops};
+///
+/// let mut red = FloatImage::new(ImageSize::new(1, 1), vec![1.0, 0.0, 0.0]);
+/// image_ops::grey(&mut red);
+/// assert_eq!(red.pixel(0, 0), [0.299; 3]);
+/// ```
 pub fn grey(image: &mut FloatImage) {
     saturation(image, 0.0);
 }
 
 /// Turns the hue of every pixel by `turns` of the colour circle, at constant value and saturation
 /// in HSV; a whole turn is the identity, a third takes red to green.
+///
+/// ```
+/// use sed_core::ImageSize;
+/// use sed_train::data::{FloatImage, image_ops};
+///
+/// let mut pixel = FloatImage::new(ImageSize::new(1, 1), vec![0.9, 0.1, 0.1]);
+/// image_ops::hue(&mut pixel, 1.0 / 3.0); // red to green
+/// let [r, g, b] = pixel.pixel(0, 0);
+/// assert!((g - 0.9).abs() < 1e-5 && r.max(b) < 0.1 + 1e-5);
+/// ```
 pub fn hue(image: &mut FloatImage, turns: f32) {
     let sixths = 6.0 * (turns - turns.floor());
     let [red, green, blue] = image.planes_mut();
@@ -84,6 +133,18 @@ pub fn hue(image: &mut FloatImage, turns: f32) {
 /// # Panics
 ///
 /// If `sigma` is not positive and finite.
+///
+/// ```
+/// use sed_core::ImageSize;
+/// use sed_train::data::{FloatImage, image_ops};
+///
+/// // A white column between black ones.
+/// let mut image = FloatImage::new(ImageSize::new(1, 3), [0.0, 1.0, 0.0].repeat(3));
+/// image_ops::gaussian_blur(&mut image, 0.5);
+/// let red = image.planes()[0];
+/// assert!(red[1] < 1.0 && red[0] > 0.0);
+/// assert!((red[0] - red[2]).abs() < 1e-6);
+/// ```
 pub fn gaussian_blur(image: &mut FloatImage, sigma: f32) {
     assert!(sigma > 0.0 && sigma.is_finite(), "gaussian_blur: sigma is {sigma}");
     let radius = (3.0 * sigma).ceil() as usize;
@@ -125,6 +186,17 @@ fn add_pair(out: &mut [f32], weight: f32, a: &[f32], b: &[f32]) {
 }
 
 /// A rectangle of whole pixels.
+///
+/// ```
+/// use sed_core::ImageSize;
+/// use sed_train::data::{FloatImage, HostRng, Purpose, image_ops::{PixelRect, erase}};
+///
+/// let mut image = FloatImage::new(ImageSize::new(2, 3), vec![1.0; 18]);
+/// let right_column = PixelRect { top: 0, left: 2, height: 2, width: 1 };
+/// erase(&mut image, right_column, &mut HostRng::new(0, Purpose::UnlabeledView, 0, 0));
+/// let changed = |y, x| image.pixel(y, x) != [1.0; 3];
+/// assert_eq!([changed(0, 1), changed(0, 2), changed(1, 2)], [false, true, true]);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PixelRect {
     /// First row.
@@ -142,6 +214,21 @@ pub struct PixelRect {
 /// # Panics
 ///
 /// If the rectangle exceeds the image.
+///
+/// ```
+/// use sed_core::ImageSize;
+/// use sed_train::data::{FloatImage, HostRng, Purpose, image_ops::{PixelRect, erase}};
+///
+/// let white = FloatImage::new(ImageSize::new(2, 2), vec![1.0; 12]);
+/// let pixel = PixelRect { top: 0, left: 0, height: 1, width: 1 };
+/// let erased = |seed| {
+///     let mut image = white.clone();
+///     erase(&mut image, pixel, &mut HostRng::new(seed, Purpose::UnlabeledView, 0, 0));
+///     image
+/// };
+/// assert_eq!(erased(1), erased(1)); // the noise is a function of the stream
+/// assert_ne!(erased(1), erased(2));
+/// ```
 pub fn erase(image: &mut FloatImage, rect: PixelRect, rng: &mut HostRng) {
     let size = image.size();
     assert!(

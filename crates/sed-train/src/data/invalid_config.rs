@@ -3,6 +3,15 @@
 use thiserror::Error;
 
 /// A field of a configuration breaks a rule.
+///
+/// ```
+/// use sed_train::data::LoaderConfig;
+///
+/// let config = LoaderConfig { prefetch: 0, ..LoaderConfig::default() };
+/// let error = config.validate().unwrap_err();
+/// assert_eq!(error.field, "loader.prefetch");
+/// assert_eq!(error.to_string(), "loader.prefetch = 0: must be positive");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{field} = {value}: {rule}")]
 pub struct InvalidConfig {

@@ -12,6 +12,26 @@ const LISTED: usize = 5;
 
 /// A sentence for each part of the training images that shares files with the validation set. Files are compared by their real
 /// path; [`check`](super::check) compares their content.
+///
+/// ```
+/// use sed_core::{ImageSize, Targets};
+/// use sed_train::data::{LabeledSample, LabeledSet, UnlabeledImage, UnlabeledSet, validation_leaks};
+///
+/// let labeled = |path: &str| LabeledSet {
+///     categories: vec![],
+///     samples: vec![LabeledSample {
+///         id: 7,
+///         path: path.into(),
+///         size: ImageSize::new(30, 40),
+///         targets: Targets::default(),
+///     }],
+/// };
+/// let image = UnlabeledImage { key: "b.png".into(), path: "val/b.png".into() };
+/// let leaks =
+///     validation_leaks(&labeled("train/a.png"), &UnlabeledSet { images: vec![image] }, &labeled("val/b.png"));
+/// assert_eq!(leaks.len(), 1);
+/// assert!(leaks[0].starts_with("1 unlabeled images are also in the validation set (b.png)"));
+/// ```
 pub fn validation_leaks(labeled: &LabeledSet, unlabeled: &UnlabeledSet, valid: &LabeledSet) -> Vec<String> {
     let mut leaks = Vec::new();
     let real = |path: &Path| -> PathBuf { path.canonicalize().unwrap_or_else(|_| path.to_owned()) };

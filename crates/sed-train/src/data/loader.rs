@@ -22,6 +22,16 @@ use super::{
 };
 
 /// Sizes of the batches, and how they are prepared.
+///
+/// ```
+/// use sed_train::data::LoaderConfig;
+///
+/// let config = LoaderConfig { labeled_batch: 4, unlabeled_batch: 8, workers: 2, ..LoaderConfig::default() };
+/// assert!(config.validate().is_ok());
+///
+/// let error = LoaderConfig { labeled_batch: 0, ..config }.validate().unwrap_err();
+/// assert_eq!(error.field, "loader.labeled_batch");
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LoaderConfig {
@@ -78,6 +88,25 @@ impl LoaderConfig {
 }
 
 /// What one training step sees.
+///
+/// ```
+/// use burn::tensor::Device;
+/// use sed_train::data::{AugmentConfig, LoaderConfig, TrainLoader};
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/scenes.rs")); }
+/// # let dir = tempfile::tempdir()?;
+/// # let setup::Sets { labeled, unlabeled, .. } = setup::sets(dir.path())?;
+///
+/// // `labeled` and `unlabeled` have four images each.
+/// let augment = AugmentConfig { image_size: 32, ..AugmentConfig::default() };
+/// let config = LoaderConfig { labeled_batch: 2, unlabeled_batch: 3, ..LoaderConfig::default() };
+/// let batch = TrainLoader::new(labeled, unlabeled, augment, config)?.batch(0)?;
+///
+/// assert_eq!((batch.labeled.len(), batch.targets.len(), batch.labeled_ids.len()), (2, 2, 2));
+/// let views = batch.unlabeled.unwrap();
+/// assert_eq!(views.keys.len(), 3);
+/// assert_eq!(views.to_views(&Device::default()).strong.pixels.dims(), [3, 3, 32, 32]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrainBatch {
     /// The number of the training step, from 0.
@@ -95,6 +124,25 @@ pub struct TrainBatch {
 /// Batches of a training, in order, that a run can go on with at any of them.
 ///
 /// Each `iter()` yields the batches up to the end of the epoch, from where the one before ended.
+///
+/// ```
+/// use sed_train::data::{AugmentConfig, LoaderConfig, TrainLoader, TrainSource};
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/scenes.rs")); }
+/// # let dir = tempfile::tempdir()?;
+/// # let setup::Sets { labeled, unlabeled, .. } = setup::sets(dir.path())?;
+///
+/// // `labeled` and `unlabeled` have four images each.
+/// let augment = AugmentConfig { image_size: 32, ..AugmentConfig::default() };
+/// let config = LoaderConfig { labeled_batch: 1, iterations_per_epoch: 5, ..LoaderConfig::default() };
+/// let loader = TrainLoader::new(labeled, unlabeled, augment, config)?;
+/// let source: &dyn TrainSource = &loader;
+/// assert_eq!(source.iterations_per_epoch(), 5);
+///
+/// source.resume_at(3, false); // the run was stopped after three steps
+/// let iterations: Vec<usize> = source.iter().map(|batch| batch.unwrap().iteration).collect();
+/// assert_eq!(iterations, [3, 4]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait TrainSource: DataLoader<TrainBatch> {
     /// Batches of one epoch.
     fn iterations_per_epoch(&self) -> usize;
@@ -117,6 +165,33 @@ pub trait TrainSource: DataLoader<TrainBatch> {
 /// As a [`DataLoader`] its items are batches. Each `iter()` yields those up to the end of the epoch, the next multiple of
 /// [`iterations_per_epoch`](LoaderConfig::iterations_per_epoch), from where the one before ended. An image that cannot be read arrives as an error at its iteration (a
 /// [`LoaderError`] as the source of Burn's error), and a panic of a worker does too.
+///
+/// ```
+/// use burn::data::dataloader::DataLoader;
+/// use sed_train::data::{AugmentConfig, LoaderConfig, LoaderError, TrainLoader, UnlabeledSet};
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/scenes.rs")); }
+/// # let dir = tempfile::tempdir()?;
+/// # let setup::Sets { labeled, unlabeled, .. } = setup::sets(dir.path())?;
+///
+/// // `labeled` and `unlabeled` have four images each.
+/// let augment = AugmentConfig { image_size: 32, ..AugmentConfig::default() };
+/// let config = LoaderConfig {
+///     labeled_batch: 2,
+///     unlabeled_batch: 2,
+///     iterations_per_epoch: 3,
+///     workers: 2,
+///     ..LoaderConfig::default()
+/// };
+/// let loader = TrainLoader::new(labeled.clone(), unlabeled, augment.clone(), config.clone())?;
+/// for (iteration, batch) in loader.iter().enumerate() {
+///     assert_eq!(batch?, loader.batch(iteration)?);
+/// }
+/// assert_eq!(loader.next_iteration(), 3);
+///
+/// let without = TrainLoader::new(labeled, UnlabeledSet::default(), augment, config);
+/// assert!(matches!(without, Err(LoaderError::EmptySet { set: "unlabeled" })));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct TrainLoader {
     source: Arc<Source>,

@@ -7,6 +7,21 @@ use super::ordered::panic_message;
 use super::{DataError, InvalidConfig};
 
 /// Why a batch could not be made.
+///
+/// ```
+/// use burn::data::dataloader::DataLoader;
+/// use sed_train::data::{EvalImage, EvalLoader, EvalLoaderConfig, LoaderError};
+///
+/// let none = EvalLoader::from_images(vec![], EvalLoaderConfig::default());
+/// assert!(matches!(none, Err(LoaderError::EmptySet { set: "evaluation" })));
+///
+/// // A file that cannot be read is an error of its batch, which the iterator hands out as Burn's.
+/// let missing = EvalImage { id: 7, path: "missing.png".into(), listed_size: None };
+/// let loader = EvalLoader::from_images(vec![missing], EvalLoaderConfig::default())?;
+/// let error = loader.iter().next().unwrap().unwrap_err();
+/// assert!(error.to_string().starts_with("batch 0: missing.png: "));
+/// # Ok::<(), LoaderError>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum LoaderError {
     /// A field of the configuration is out of range.

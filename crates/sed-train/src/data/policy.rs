@@ -6,6 +6,14 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 /// How a problem of the data is met.
+///
+/// ```
+/// use sed_train::data::PolicyMode;
+///
+/// assert_eq!("repair".parse(), Ok(PolicyMode::Repair));
+/// assert_eq!(PolicyMode::default().name(), "strict");
+/// assert_eq!(PolicyMode::ALL.map(PolicyMode::name), ["strict", "skip", "repair"]);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PolicyMode {
@@ -49,6 +57,14 @@ impl FromStr for PolicyMode {
 }
 
 /// How much of a list may be left out.
+///
+/// ```
+/// use sed_train::data::SkipBound;
+///
+/// assert_eq!("20".parse(), Ok(SkipBound::Count(20)));
+/// assert_eq!("1.5%".parse(), Ok(SkipBound::Percent(1.5)));
+/// assert_eq!(SkipBound::Percent(1.5).to_string(), "1.5%");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "NumberOrText", into = "String")]
 pub enum SkipBound {
@@ -129,6 +145,27 @@ impl From<SkipBound> for String {
 /// leave it out would number the others anew), a file without images, categories or boxes.
 ///
 /// A box that leaves its image in part is no problem in any mode: its part in the image is the target.
+///
+/// ```
+/// use sed_train::data::{CocoIndex, DataError, DataPolicy, PolicyMode, SkipBound};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let file = dir.path().join("train.json");
+/// std::fs::write(&file, r#"{
+///     "images": [{"id": 7, "file_name": "a.png", "width": 40, "height": 30}],
+///     "categories": [{"id": 3, "name": "screw"}],
+///     "annotations": [{"id": 1, "image_id": 7, "category_id": 3, "bbox": [10, 10, 5, 5]},
+///                     {"id": 2, "image_id": 7, "category_id": 3, "bbox": [10, 10, 0, 5]}]
+/// }"#)?;
+/// let index = CocoIndex::read(&file)?;
+/// let objects = |policy| index.labels(&[7], policy).map(|labels| labels.annotations().len());
+///
+/// assert!(matches!(objects(DataPolicy::STRICT), Err(DataError::InvalidBox { annotation: 2, .. })));
+/// assert_eq!(objects(DataPolicy::new(PolicyMode::Skip, SkipBound::Count(1)))?, 1);
+/// let none = objects(DataPolicy::new(PolicyMode::Skip, SkipBound::Count(0)));
+/// assert!(matches!(none, Err(DataError::TooManySkipped { skipped: 1, total: 2, .. })));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DataPolicy {
@@ -141,6 +178,13 @@ pub struct DataPolicy {
 
 impl DataPolicy {
     /// Every problem is an error.
+    ///
+    /// ```
+    /// use sed_train::data::{DataPolicy, PolicyMode};
+    ///
+    /// assert_eq!(DataPolicy::STRICT.mode, PolicyMode::Strict);
+    /// assert_eq!(DataPolicy::default(), DataPolicy::STRICT);
+    /// ```
     pub const STRICT: Self = Self { mode: PolicyMode::Strict, max_skipped: SkipBound::Percent(1.0) };
 
     /// A mode with a bound.

@@ -8,6 +8,22 @@ use serde::Serialize;
 use super::{DataError, DataPolicy, PolicyMode};
 
 /// What is left out with a problem that is not repaired.
+///
+/// ```
+/// use sed_train::data::{CocoIndex, DataPolicy, PolicyMode, SkipBound, Unit};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let file = dir.path().join("train.json");
+/// std::fs::write(&file, r#"{
+///     "images": [{"id": 7, "file_name": "a.png", "width": 40, "height": 30},
+///                {"id": 8, "file_name": "b.png", "width": 40, "height": 0}],
+///     "categories": [{"id": 3, "name": "screw"}]
+/// }"#)?;
+/// let skip = DataPolicy::new(PolicyMode::Skip, SkipBound::Count(1));
+/// let index = CocoIndex::open(&file, None, skip)?;
+/// assert_eq!(index.report().problems[0].unit, Unit::Image);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Unit {
@@ -27,6 +43,26 @@ impl Unit {
 }
 
 /// One problem of the data.
+///
+/// ```
+/// use sed_train::data::{CocoIndex, DataPolicy, PolicyMode, SkipBound};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let file = dir.path().join("train.json");
+/// std::fs::write(&file, r#"{
+///     "images": [{"id": 7, "file_name": "a.png", "width": 40, "height": 30}],
+///     "categories": [{"id": 3, "name": "screw"}],
+///     "annotations": [{"id": 1, "image_id": 7, "category_id": 3, "bbox": [15, 15, -5, -5]}]
+/// }"#)?;
+/// let repair = DataPolicy::new(PolicyMode::Repair, SkipBound::Count(0));
+/// let labels = CocoIndex::read(&file)?.labels(&[7], repair)?;
+/// let problem = &labels.report().problems[0];
+/// assert_eq!((problem.image, problem.annotation), (Some(7), Some(1)));
+/// assert_eq!(problem.field, "annotations[0].bbox");
+/// assert_eq!(problem.action(PolicyMode::Skip), "skip the annotation");
+/// assert_eq!(problem.action(PolicyMode::Repair), "swap the corners");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DataProblem {
     /// The annotation or image file.
@@ -57,6 +93,18 @@ impl DataProblem {
 }
 
 /// All problems of a file or folder that were met by skipping and repairing.
+///
+/// ```
+/// use sed_train::data::DataReport;
+///
+/// let mut report = DataReport { images: 5, annotations: 20, ..DataReport::default() };
+/// assert!(report.is_clean());
+///
+/// let other = DataReport { annotations: 10, skipped_annotations: 2, ..DataReport::default() };
+/// report.extend(&other);
+/// assert_eq!(report.num_problems(), 2);
+/// assert_eq!(report.to_string(), "0 of 5 images and 2 of 30 annotations skipped, 0 repairs");
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct DataReport {
     /// Images that were looked at.
@@ -75,6 +123,14 @@ pub struct DataReport {
 
 impl DataReport {
     /// Problems that are listed one by one; all are counted.
+    ///
+    /// ```
+    /// use sed_train::data::DataReport;
+    ///
+    /// let report = DataReport { skipped_annotations: 1_000_000, ..DataReport::default() };
+    /// // However bad the data is, the list stays short.
+    /// assert!(report.num_problems() > DataReport::MAX_LISTED);
+    /// ```
     pub const MAX_LISTED: usize = 10_000;
 
     /// Whether nothing was left out and nothing repaired.

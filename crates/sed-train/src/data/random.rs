@@ -5,6 +5,14 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 /// What a stream of random numbers is used for, so that equal seeds and indices of two uses do not
 /// give equal numbers.
+///
+/// ```
+/// use sed_train::data::{HostRng, Purpose};
+///
+/// // The same image, seen as a labeled and as an unlabeled one, is augmented independently.
+/// let draw = |purpose| HostRng::new(7, purpose, 0, 0).below(1_000_000);
+/// assert_ne!(draw(Purpose::LabeledView), draw(Purpose::UnlabeledView));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// The order of the labeled images.
@@ -50,6 +58,18 @@ impl HostRng {
     }
 
     /// A number in `[0, 1)`, a multiple of 2⁻²⁴.
+    ///
+    /// ```
+    /// use sed_train::data::{HostRng, Purpose};
+    ///
+    /// let mut rng = HostRng::new(7, Purpose::LabeledView, 0, 0);
+    /// assert!((0.0..1.0).contains(&rng.unit()));
+    /// assert!((2.0..4.0).contains(&rng.uniform([2.0, 4.0])));
+    /// assert!((1.0..16.0).contains(&rng.log_uniform([1.0, 16.0])));
+    /// assert!(rng.below(10) < 10 && (3..=5).contains(&rng.between([3, 5])));
+    /// assert!(rng.chance(1.0) && !rng.chance(0.0));
+    /// assert!(rng.normal().is_finite());
+    /// ```
     pub fn unit(&mut self) -> f32 {
         (self.0.next_u32() >> 8) as f32 * (1.0 / (1 << 24) as f32)
     }
@@ -93,6 +113,16 @@ impl HostRng {
     }
 
     /// Puts `items` into a random order (Fisher and Yates).
+    ///
+    /// ```
+    /// use sed_train::data::{HostRng, Purpose};
+    ///
+    /// let mut order: Vec<usize> = (0..50).collect();
+    /// HostRng::new(7, Purpose::LabeledOrder, 0, 0).shuffle(&mut order);
+    /// assert!(!order.is_sorted());
+    /// order.sort_unstable();
+    /// assert_eq!(order, (0..50).collect::<Vec<_>>());
+    /// ```
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             items.swap(last, self.below(last + 1));

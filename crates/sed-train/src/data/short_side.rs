@@ -11,6 +11,16 @@ use super::{EvalBatch, FloatImage, ViewGeometry};
 /// nearest, without averaging where the image shrinks. Both as the transform of torchvision's detectors has it, so that a network of
 /// theirs sees the same pixels; our own training fits images into a square and averages
 /// ([`ViewGeometry::scaled_to_fit`]).
+///
+/// ```
+/// use sed_core::ImageSize;
+/// use sed_train::data::ShortSideResize;
+///
+/// let resize = ShortSideResize::default();
+/// assert_eq!(resize.geometry(ImageSize::new(400, 500)).resized, ImageSize::new(800, 1000));
+/// // Twice the size would make the longer side 1600 pixels.
+/// assert_eq!(resize.geometry(ImageSize::new(400, 800)).resized, ImageSize::new(666, 1333));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShortSideResize {
     /// The length of the shorter side, in pixels.
@@ -43,6 +53,19 @@ impl ShortSideResize {
     }
 
     /// The image alone in a batch.
+    ///
+    /// ```
+    /// use image::RgbImage;
+    /// use sed_core::Detections;
+    /// use sed_train::data::ShortSideResize;
+    ///
+    /// let resize = ShortSideResize { short: 20, long: 40 };
+    /// let batch = resize.batch(7, &RgbImage::new(15, 10));
+    /// assert_eq!((batch.images.height, batch.images.width), (20, 30));
+    /// // Detections go back to pixels of the image.
+    /// let found = Detections { boxes: vec![[10.0, 4.0, 30.0, 20.0]], scores: vec![0.9], labels: vec![0] };
+    /// assert_eq!(batch.to_original(0, &found).boxes, [[5.0, 2.0, 15.0, 10.0]]);
+    /// ```
     pub fn batch(&self, id: u64, image: &RgbImage) -> EvalBatch {
         let geometry = self.geometry(ImageSize::new(image.height() as usize, image.width() as usize));
         EvalBatch::single(id, &interpolated(image, geometry.resized), geometry)

@@ -56,6 +56,24 @@ pub struct SplitManifest {
 
 impl SplitManifest {
     /// The version of the format and of the drawing procedure that this program writes and reads.
+    ///
+    /// ```
+    /// use sed_train::data::{CocoIndex, DataError, SplitManifest};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let (file, manifest) = (dir.path().join("train.json"), dir.path().join("split.json"));
+    /// # std::fs::write(&file, r#"{
+    /// #     "images": [{"id": 7, "file_name": "a.png", "width": 4, "height": 4}],
+    /// #     "categories": [{"id": 1, "name": "screw"}]
+    /// # }"#)?;
+    /// let index = CocoIndex::read(&file)?;
+    /// let split = SplitManifest::draw(&index, 100.0, 1)?;
+    /// assert_eq!(split.version, SplitManifest::VERSION);
+    ///
+    /// SplitManifest { version: SplitManifest::VERSION + 1, ..split }.save(&manifest)?;
+    /// assert!(matches!(SplitManifest::load(&manifest, &index), Err(DataError::ManifestVersion { .. })));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub const VERSION: u32 = 1;
 
     /// Draws `round(n · percent / 100)` of `n` images, at least one, as labeled.
@@ -63,6 +81,22 @@ impl SplitManifest {
     /// # Errors
     ///
     /// A percentage outside `(0, 100]`, or an annotation file that can no longer be read.
+    ///
+    /// ```
+    /// use sed_train::data::{CocoIndex, DataError, SplitManifest};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let file = dir.path().join("train.json");
+    /// # let image = |id: u64| format!(r#"{{"id": {id}, "file_name": "{id}.png", "width": 4, "height": 4}}"#);
+    /// # let images = (1..=50).map(image).collect::<Vec<_>>().join(",");
+    /// # std::fs::write(&file, format!(r#"{{"images": [{images}], "categories": [{{"id": 1, "name": "a"}}]}}"#))?;
+    /// let index = CocoIndex::read(&file)?; // of 50 images
+    /// let draw = |fold| SplitManifest::draw(&index, 20.0, fold);
+    /// assert_eq!(draw(1)?, draw(1)?);
+    /// assert_ne!(draw(1)?.labeled, draw(2)?.labeled);
+    /// assert!(matches!(SplitManifest::draw(&index, 0.0, 1), Err(DataError::InvalidPercent { .. })));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn draw(index: &CocoIndex, percent: f64, fold: u64) -> Result<Self, DataError> {
         if !(percent > 0. && percent <= 100.) {
             return Err(DataError::InvalidPercent { percent });
@@ -77,6 +111,22 @@ impl SplitManifest {
     /// # Errors
     ///
     /// Those of [`SplitManifest::draw`], and a file without any annotation.
+    ///
+    /// ```
+    /// use sed_train::data::{CocoIndex, SplitManifest};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let file = dir.path().join("train.json");
+    /// std::fs::write(&file, r#"{
+    ///     "images": [{"id": 7, "file_name": "a.png", "width": 40, "height": 30},
+    ///                {"id": 8, "file_name": "b.png", "width": 40, "height": 30}],
+    ///     "categories": [{"id": 3, "name": "screw"}],
+    ///     "annotations": [{"id": 1, "image_id": 8, "category_id": 3, "bbox": [10, 10, 5, 5]}]
+    /// }"#)?;
+    /// let split = SplitManifest::draw_annotated(&CocoIndex::read(&file)?, 100.0, 1)?;
+    /// assert_eq!((split.labeled, split.unlabeled), (vec![8], vec![7]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn draw_annotated(index: &CocoIndex, percent: f64, fold: u64) -> Result<Self, DataError> {
         if !(percent > 0. && percent <= 100.) {
             return Err(DataError::InvalidPercent { percent });
@@ -130,6 +180,25 @@ impl SplitManifest {
     /// A file that is missing or malformed, of another version, or drawn from another annotation
     /// file; an id that is not in the annotation file, occurs twice, or is in neither part; no
     /// labeled image.
+    ///
+    /// ```
+    /// use sed_train::data::{CocoIndex, DataError, SplitManifest};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let (file, manifest) = (dir.path().join("train.json"), dir.path().join("split.json"));
+    /// # let text = r#"{
+    /// #     "images": [{"id": 7, "file_name": "a.png", "width": 4, "height": 4}],
+    /// #     "categories": [{"id": 1, "name": "screw"}]
+    /// # }"#;
+    /// # std::fs::write(&file, text)?;
+    /// let index = CocoIndex::read(&file)?;
+    /// SplitManifest::draw(&index, 100.0, 1)?.save(&manifest)?;
+    /// assert_eq!(SplitManifest::load(&manifest, &index)?.labeled, [7]);
+    ///
+    /// std::fs::write(&file, text.replace("screw", "nut"))?; // another annotation file
+    /// assert!(matches!(SplitManifest::load(&manifest, &index), Err(DataError::ManifestChecksum { .. })));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn load(path: impl AsRef<Path>, index: &CocoIndex) -> Result<Self, DataError> {
         let path = path.as_ref();
         let manifest: Self = json::read(path)?;

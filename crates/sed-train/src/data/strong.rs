@@ -11,6 +11,24 @@ use super::{FloatImage, HostRng, InvalidConfig};
 ///
 /// The four jitters are drawn together and applied in random order. A strength `s` of brightness,
 /// contrast or saturation draws a factor from `[max(0, 1 − s), 1 + s]`.
+///
+/// ```
+/// use sed_core::ImageSize;
+/// use sed_train::data::{FloatImage, HostRng, Purpose, StrongConfig};
+///
+/// let only_grey = StrongConfig {
+///     jitter_probability: 0.0,
+///     grey_probability: 1.0,
+///     blur_probability: 0.0,
+///     erase: vec![],
+///     ..StrongConfig::default()
+/// };
+/// only_grey.validate()?;
+/// let mut image = FloatImage::new(ImageSize::new(1, 1), vec![1.0, 0.0, 0.0]);
+/// only_grey.apply(&mut image, &mut HostRng::new(0, Purpose::UnlabeledView, 0, 0));
+/// assert_eq!(image.pixel(0, 0), [0.299; 3]);
+/// # Ok::<(), sed_train::data::InvalidConfig>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StrongConfig {
@@ -35,6 +53,19 @@ pub struct StrongConfig {
 }
 
 /// A rectangle of noise that hides a part of the image.
+///
+/// ```
+/// use sed_train::data::{EraseConfig, StrongConfig};
+///
+/// // In every second image up to a tenth is hidden, by a square.
+/// let square = EraseConfig { probability: 0.5, area: [0.02, 0.1], aspect: [1.0, 1.0] };
+/// let config = StrongConfig { erase: vec![square.clone()], ..StrongConfig::default() };
+/// assert!(config.validate().is_ok());
+///
+/// let too_large = EraseConfig { area: [0.02, 1.1], ..square };
+/// let error = StrongConfig { erase: vec![too_large], ..config }.validate().unwrap_err();
+/// assert_eq!(error.field, "augment.strong.erase.area");
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EraseConfig {
@@ -73,6 +104,16 @@ impl StrongConfig {
     /// The defaults are published for images of about 800 pixels and pre-trained networks. On small
     /// images their blur and their rectangles hide whole objects, which both the labels and the teacher
     /// then ask for all the same. (Our design.)
+    ///
+    /// ```
+    /// use sed_train::data::{AugmentConfig, StrongConfig};
+    ///
+    /// let config =
+    ///     AugmentConfig { image_size: 128, strong: StrongConfig::small_images(), ..AugmentConfig::default() };
+    /// assert!(config.validate().is_ok());
+    /// assert!(config.strong.erase.is_empty());
+    /// assert_eq!(config.strong.hue, StrongConfig::default().hue);
+    /// ```
     pub fn small_images() -> Self {
         Self { blur_sigma: [0.1, 0.7], erase: Vec::new(), ..Self::default() }
     }

@@ -13,6 +13,18 @@ use burn::data::dataset::DatasetError;
 use burn::tensor::Device;
 
 /// The time that was spent waiting, counted on one thread and read on another.
+///
+/// ```
+/// use std::{thread, time::Duration};
+///
+/// use sed_train::data::WaitClock;
+///
+/// let clock = WaitClock::default();
+/// let shared = clock.clone();
+/// assert_eq!(shared.time(|| { thread::sleep(Duration::from_millis(2)); 7 }), 7);
+/// assert!(clock.take() >= Duration::from_millis(2));
+/// assert_eq!(clock.take(), Duration::ZERO);
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct WaitClock(Arc<AtomicU64>);
 
@@ -35,6 +47,24 @@ impl WaitClock {
 /// A loader that counts how long whoever asks it for batches waits for them.
 ///
 /// It delivers what the loader within delivers. Loaders made of it by `slice` and `to_device` count on the same clock.
+///
+/// ```
+/// use std::{sync::Arc, time::Duration};
+///
+/// use burn::data::dataloader::DataLoader;
+/// use sed_train::data::{EvalImage, EvalLoader, EvalLoaderConfig, TimedLoader, WaitClock};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("a.png");
+/// # image::RgbImage::new(40, 30).save(&path)?;
+/// let image = EvalImage { id: 7, path, listed_size: None };
+/// let loader = EvalLoader::from_images(vec![image], EvalLoaderConfig::default())?;
+/// let clock = WaitClock::default();
+/// let timed = TimedLoader::new(Arc::new(loader), clock.clone());
+/// assert_eq!(timed.iter().count(), 1);
+/// assert!(clock.take() > Duration::ZERO);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct TimedLoader<T> {
     loader: Arc<dyn DataLoader<T>>,
     clock: WaitClock,

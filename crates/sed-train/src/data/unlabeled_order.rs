@@ -9,6 +9,33 @@ use super::shuffled_order::ShuffledOrder;
 use super::{HostRng, InvalidConfig, Purpose};
 
 /// A part of the unlabeled images, and how often it is drawn from.
+///
+/// ```
+/// use sed_train::data::{AugmentConfig, LoaderConfig, SourceShare, TrainLoader, UnlabeledSet};
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/scenes.rs")); }
+/// # let dir = tempfile::tempdir()?;
+/// # let setup::Sets { labeled, unlabeled, .. } = setup::sets(dir.path())?;
+/// # let (day, night) = (unlabeled.clone(), unlabeled);
+/// # let night = UnlabeledSet {
+/// #     images: night.images.into_iter().map(|mut image| { image.key.insert_str(0, "night/"); image }).collect(),
+/// # };
+///
+/// // Three images by day are drawn for each one by night.
+/// let shares = [&day, &night].map(UnlabeledSet::len);
+/// let config = LoaderConfig {
+///     unlabeled_batch: 4,
+///     unlabeled_sources: vec![
+///         SourceShare { images: shares[0], weight: 3 },
+///         SourceShare { images: shares[1], weight: 1 },
+///     ],
+///     ..LoaderConfig::default()
+/// };
+/// let augment = AugmentConfig { image_size: 32, ..AugmentConfig::default() };
+/// let loader = TrainLoader::new(labeled, UnlabeledSet::concat([day, night]), augment, config)?;
+/// let keys = loader.batch(5)?.unlabeled.unwrap().keys;
+/// assert_eq!(keys.iter().filter(|key| key.starts_with("night/")).count(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SourceShare {
@@ -20,6 +47,20 @@ pub struct SourceShare {
 
 impl SourceShare {
     /// What the weights of all sources add up to at most.
+    ///
+    /// ```
+    /// use sed_train::data::{AugmentConfig, LoaderConfig, SourceShare, TrainLoader};
+    /// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/scenes.rs")); }
+    /// # let dir = tempfile::tempdir()?;
+    /// # let setup::Sets { labeled, unlabeled, .. } = setup::sets(dir.path())?;
+    ///
+    /// // `labeled` and `unlabeled` have four images each.
+    /// let share = SourceShare { images: unlabeled.len(), weight: u32::MAX };
+    /// assert!(u64::from(share.weight) > SourceShare::MAX_WEIGHTS);
+    /// let config = LoaderConfig { unlabeled_sources: vec![share], ..LoaderConfig::default() };
+    /// assert!(TrainLoader::new(labeled, unlabeled, AugmentConfig::default(), config).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub const MAX_WEIGHTS: u64 = 65_536;
 
     /// Whether these sources divide `images` images, each has some, and all weights are positive.

@@ -14,6 +14,24 @@ impl CocoIndex {
     /// # Errors
     ///
     /// If more images than `policy` allows would be left out, or all.
+    ///
+    /// ```
+    /// use sed_train::data::{CocoIndex, DataPolicy, PolicyMode, SkipBound};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let (file, root) = (dir.path().join("train.json"), dir.path());
+    /// # image::RgbImage::new(40, 30).save(root.join("a.png"))?;
+    /// std::fs::write(&file, r#"{
+    ///     "images": [{"id": 7, "file_name": "a.png", "width": 40, "height": 30},
+    ///                {"id": 8, "file_name": "missing.png", "width": 40, "height": 30}],
+    ///     "categories": [{"id": 3, "name": "screw"}]
+    /// }"#)?;
+    /// let skip = DataPolicy::new(PolicyMode::Skip, SkipBound::Percent(50.0));
+    /// let index = CocoIndex::read(&file)?.with_usable_files(root, skip)?;
+    /// assert_eq!(index.image_ids(), [7]);
+    /// assert_eq!(index.report().problems[0].image, Some(8));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn with_usable_files(
         mut self,
         root: impl AsRef<Path>,
@@ -54,6 +72,23 @@ impl UnlabeledSet {
     /// # Errors
     ///
     /// If more images than `policy` allows would be left out, or all.
+    ///
+    /// ```
+    /// use sed_train::data::{DataError, DataPolicy, PolicyMode, SkipBound, UnlabeledSet};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let folder = dir.path();
+    /// # image::RgbImage::new(40, 30).save(folder.join("a.png"))?;
+    /// std::fs::write(folder.join("b.png"), "no image")?; // beside a.png, which is one
+    /// let set = UnlabeledSet::from_folder(folder)?;
+    /// let skip = |most| DataPolicy::new(PolicyMode::Skip, SkipBound::Count(most));
+    /// let (usable, report) = set.clone().with_usable_files(folder, skip(1))?;
+    /// assert_eq!((usable.len(), report.skipped_images), (1, 1));
+    ///
+    /// let refused = set.with_usable_files(folder, skip(0));
+    /// assert!(matches!(refused, Err(DataError::TooManySkipped { skipped: 1, total: 2, .. })));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn with_usable_files(
         self,
         path: impl AsRef<Path>,

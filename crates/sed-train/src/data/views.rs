@@ -6,6 +6,20 @@ use sed_core::{ImageSize, Targets};
 use super::{AugmentConfig, FloatImage, HostRng, ViewGeometry};
 
 /// A labeled image as a training step sees it.
+///
+/// ```
+/// use image::RgbImage;
+/// use sed_core::Targets;
+/// use sed_train::data::{AugmentConfig, HostRng, LabeledView, Purpose};
+///
+/// let image = RgbImage::new(40, 30);
+/// let targets = Targets { boxes: vec![[10.0, 10.0, 20.0, 20.0]], labels: vec![0], crowds: vec![] };
+/// let config = AugmentConfig { image_size: 64, scale: [1.0, 1.0], ..AugmentConfig::default() };
+/// let mut rng = HostRng::new(0, Purpose::LabeledView, 0, 0);
+/// let view = LabeledView::sample(&image, &targets, &config, &mut rng);
+/// assert_eq!(view.image.size(), view.geometry.view_size());
+/// assert_eq!(view.targets.boxes, [view.geometry.map_box(targets.boxes[0])]);
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct LabeledView {
     /// How it was cut from the image.
@@ -17,6 +31,18 @@ pub struct LabeledView {
 }
 
 /// An unlabeled image as a training step sees it: two views in one geometry.
+///
+/// ```
+/// use image::{Rgb, RgbImage};
+/// use sed_train::data::{AugmentConfig, HostRng, Purpose, UnlabeledViews};
+///
+/// let image = RgbImage::from_pixel(40, 30, Rgb([200, 80, 20]));
+/// let config = AugmentConfig { image_size: 64, ..AugmentConfig::default() };
+/// let mut rng = HostRng::new(0, Purpose::UnlabeledView, 0, 0);
+/// let views = UnlabeledViews::sample(&image, &config, &mut rng);
+/// assert_eq!(views.weak, views.geometry.apply(&image));
+/// assert_eq!(views.strong.size(), views.weak.size()); // objects are at the same place in both
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct UnlabeledViews {
     /// How both were cut from the image.

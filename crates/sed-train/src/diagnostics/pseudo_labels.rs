@@ -18,6 +18,21 @@ const MEDIUM: f64 = 96.0 * 96.0;
 /// Whether a detection is right depends on better ones alone, so one matching serves all score thresholds.
 ///
 /// Source: Fig. 1c of the paper; the matching is that of the COCO protocol.
+///
+/// ```
+/// use sed_train::diagnostics::PseudoLabelMatches;
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/truth.rs")); }
+/// # use setup::{found, truth};
+/// # let truth = truth();
+///
+/// // The only object, of class 1 in image 1, is found, and something in image 2 that is not there.
+/// let matches = PseudoLabelMatches::new(&truth, &[found(1, 1, 0.9), found(2, 1, 0.4)], 0.5)?;
+/// let points = matches.curve(&[0.3, 0.5]).points;
+/// assert_eq!((points[0].precision, points[0].recall), (Some(0.5), Some(1.0)));
+/// assert_eq!((points[1].precision, points[1].recall), (Some(1.0), Some(1.0)));
+/// assert_eq!(matches.recall_by_size(0.5).medium.recall, Some(1.0));
+/// # Ok::<(), sed_train::eval::EvalError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct PseudoLabelMatches {
     iou: f64,
@@ -35,6 +50,20 @@ struct PseudoLabel {
 }
 
 /// Precision and recall of the pseudo-labels above one score.
+///
+/// ```
+/// use sed_train::diagnostics::PseudoLabelMatches;
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/truth.rs")); }
+/// # use setup::{found, truth};
+/// # let truth = truth();
+///
+/// // The only object, of class 1 in image 1, is found with a score of 0.5.
+/// let matches = PseudoLabelMatches::new(&truth, &[found(1, 1, 0.5)], 0.5)?;
+/// let [at, above] = matches.curve(&[0.5, 0.6]).points[..] else { panic!("a point a threshold") };
+/// assert_eq!((at.right, at.wrong), (1, 0));
+/// assert_eq!((above.precision, above.recall), (None, Some(0.0))); // no pseudo-labels are left
+/// # Ok::<(), sed_train::eval::EvalError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct PseudoLabelPoint {
     /// The least score `t` of a pseudo-label.
@@ -50,6 +79,18 @@ pub struct PseudoLabelPoint {
 }
 
 /// Precision and recall against the score threshold.
+///
+/// ```
+/// use sed_train::diagnostics::PseudoLabelMatches;
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/truth.rs")); }
+/// # use setup::truth;
+/// # let truth = truth();
+///
+/// let curve = PseudoLabelMatches::new(&truth, &[], 0.75)?.curve(&[0.1, 0.5, 0.9]);
+/// assert_eq!((curve.iou, curve.objects), (0.75, 1));
+/// assert_eq!(curve.points.iter().map(|point| point.threshold).collect::<Vec<_>>(), [0.1, 0.5, 0.9]);
+/// # Ok::<(), sed_train::eval::EvalError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PseudoLabelCurve {
     /// From this IoU on a box is right.
@@ -61,6 +102,19 @@ pub struct PseudoLabelCurve {
 }
 
 /// How many objects of one range of sizes were found.
+///
+/// ```
+/// use sed_train::diagnostics::{ObjectRecall, PseudoLabelMatches};
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/truth.rs")); }
+/// # use setup::truth;
+/// # let truth = truth();
+///
+/// // The only object has 40×40 pixels, and nothing is found.
+/// let sizes = PseudoLabelMatches::new(&truth, &[], 0.5)?.recall_by_size(0.5);
+/// assert_eq!(sizes.medium, ObjectRecall { objects: 1, found: 0, recall: Some(0.0) });
+/// assert_eq!(sizes.large, ObjectRecall { objects: 0, found: 0, recall: None });
+/// # Ok::<(), sed_train::eval::EvalError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct ObjectRecall {
     /// The number of objects.
@@ -72,6 +126,18 @@ pub struct ObjectRecall {
 }
 
 /// The recall of pseudo-labels for objects of COCO's three sizes.
+///
+/// ```
+/// use sed_train::diagnostics::PseudoLabelMatches;
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/truth.rs")); }
+/// # use setup::{found, truth};
+/// # let truth = truth();
+///
+/// // The only object, of class 1 in image 1, has 40×40 pixels and is found with a score of 0.8.
+/// let sizes = PseudoLabelMatches::new(&truth, &[found(1, 1, 0.8)], 0.5)?.recall_by_size(0.7);
+/// assert_eq!((sizes.threshold, sizes.medium.found, sizes.small.objects), (0.7, 1, 0));
+/// # Ok::<(), sed_train::eval::EvalError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct RecallBySize {
     /// From this IoU on a box is right.

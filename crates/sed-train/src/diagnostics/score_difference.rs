@@ -7,9 +7,28 @@ use serde::Serialize;
 use super::bins::Bins;
 
 /// From this IoU with an object on an anchor is foreground.
+///
+/// ```
+/// use sed_core::Targets;
+/// use sed_train::diagnostics::{AnchorKind, FOREGROUND_IOU, anchor_kinds};
+///
+/// let objects = Targets { boxes: vec![[0., 0., 10., 10.]], labels: vec![0], crowds: vec![] };
+/// let anchor = [0., 0., 10., 10. * FOREGROUND_IOU]; // half of the object
+/// assert_eq!(anchor_kinds(&[anchor], &objects), [AnchorKind::Foreground]);
+/// ```
 pub const FOREGROUND_IOU: f32 = 0.5;
 
 /// Below this IoU with every object an anchor is background.
+///
+/// ```
+/// use sed_core::Targets;
+/// use sed_train::diagnostics::{AnchorKind, BACKGROUND_IOU, anchor_kinds};
+///
+/// let objects = Targets { boxes: vec![[0., 0., 10., 10.]], labels: vec![0], crowds: vec![] };
+/// let anchor = |iou: f32| [0., 0., 10., 10. * iou];
+/// let kinds = anchor_kinds(&[anchor(BACKGROUND_IOU - 0.01), anchor(BACKGROUND_IOU + 0.01)], &objects);
+/// assert_eq!(kinds, [AnchorKind::Background, AnchorKind::Neither]);
+/// ```
 pub const BACKGROUND_IOU: f32 = 0.4;
 
 /// Background with more than this part of its area inside a crowd region is neither: objects there are not labeled one
@@ -17,6 +36,21 @@ pub const BACKGROUND_IOU: f32 = 0.4;
 const CROWD_OVERLAP: f32 = 0.5;
 
 /// What an anchor stands for, by its IoU with the true objects alone.
+///
+/// ```
+/// use sed_core::Targets;
+/// use sed_train::diagnostics::{AnchorKind, anchor_kinds};
+///
+/// let objects =
+///     Targets { boxes: vec![[0., 0., 10., 10.]], labels: vec![0], crowds: vec![[20., 0., 40., 20.]] };
+/// let on_object = [0., 0., 10., 9.];
+/// let in_crowd = [20., 0., 30., 10.];
+/// let elsewhere = [0., 20., 10., 30.];
+/// assert_eq!(
+///     anchor_kinds(&[on_object, in_crowd, elsewhere], &objects),
+///     [AnchorKind::Foreground, AnchorKind::Neither, AnchorKind::Background]
+/// );
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AnchorKind {
     /// An IoU of at least [`FOREGROUND_IOU`] with some object.
@@ -31,6 +65,15 @@ pub enum AnchorKind {
 ///
 /// RetinaNet's thresholds. Unlike a matcher for training this gives no object its best anchor below the threshold, so
 /// that foreground means the same for every detector (our design).
+///
+/// ```
+/// use sed_core::Targets;
+/// use sed_train::diagnostics::{AnchorKind, anchor_kinds};
+///
+/// // In an image without objects every anchor is background.
+/// let kinds = anchor_kinds(&[[0., 0., 10., 10.], [10., 0., 20., 10.]], &Targets::default());
+/// assert_eq!(kinds, [AnchorKind::Background; 2]);
+/// ```
 pub fn anchor_kinds(anchors: &[[f32; 4]], objects: &Targets) -> Vec<AnchorKind> {
     let kind = |anchor: &[f32; 4]| {
         let best = objects.boxes.iter().map(|object| iou(object, anchor)).fold(0.0, f32::max);
@@ -53,6 +96,20 @@ pub fn anchor_kinds(anchors: &[[f32; 4]], objects: &Targets) -> Vec<AnchorKind> 
 /// above, 1 in the last. Images are [added](Self::add) one by one.
 ///
 /// Source: Fig. 1b of the paper. Its claim is that the share of foreground rises with the difference.
+///
+/// ```
+/// use sed_core::Targets;
+/// use sed_train::diagnostics::ScoreDifferences;
+///
+/// let objects = Targets { boxes: vec![[0., 0., 10., 10.]], labels: vec![0], crowds: vec![] };
+/// let anchors = [[0., 0., 10., 10.], [20., 0., 30., 10.], [40., 0., 50., 10.]];
+/// let mut differences = ScoreDifferences::new(2);
+/// // The object's anchor changes most between the image and its half-size view.
+/// differences.add(&anchors, &[0.9, 0.1, 0.2], &[0.1, 0.1, 0.1], &objects);
+/// let bins = differences.summary().bins;
+/// assert_eq!((bins[0].foreground, bins[0].background), (0, 2));
+/// assert_eq!((bins[1].foreground, bins[1].background), (1, 0));
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScoreDifferences {
     bins: Bins,
@@ -86,6 +143,14 @@ impl Tally {
 }
 
 /// The anchors whose score difference lies in one interval.
+///
+/// ```
+/// use sed_train::diagnostics::ScoreDifferences;
+///
+/// let bins = ScoreDifferences::new(4).summary().bins;
+/// assert_eq!((bins[1].from, bins[1].to), (0.25, 0.5));
+/// assert_eq!((bins[1].all, bins[1].ratio), (0, None));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct ScoreDifferenceBin {
     /// The lower bound, which belongs to the bin.
@@ -103,6 +168,18 @@ pub struct ScoreDifferenceBin {
 }
 
 /// What [`ScoreDifferences`] counted.
+///
+/// ```
+/// use sed_core::Targets;
+/// use sed_train::diagnostics::ScoreDifferences;
+///
+/// let objects = Targets { boxes: vec![[0., 0., 10., 10.]], labels: vec![0], crowds: vec![] };
+/// let mut differences = ScoreDifferences::new(10);
+/// differences.add(&[[0., 0., 10., 10.], [20., 0., 30., 10.]], &[0.75, 0.25], &[0.25, 0.25], &objects);
+/// let summary = differences.summary();
+/// assert_eq!((summary.all, summary.ratio), (2, Some(1.0)));
+/// assert_eq!((summary.mean_foreground, summary.mean_background), (Some(0.5), Some(0.0)));
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ScoreDifferenceSummary {
     /// All anchors, of all images.

@@ -11,6 +11,16 @@ use crate::eval::GroundTruth;
 /// # Panics
 ///
 /// If a box has a negative width or height.
+///
+/// ```
+/// use sed_train::diagnostics::instance_sizes;
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/truth.rs")); }
+/// # use setup::truth;
+/// # let truth = truth();
+///
+/// // The only object has a box of 40×40 pixels.
+/// assert_eq!(instance_sizes(&truth), [40.0]);
+/// ```
 pub fn instance_sizes(truth: &GroundTruth) -> Vec<f64> {
     let objects = truth.boxes.iter().filter(|object| !object.iscrowd);
     objects
@@ -26,6 +36,15 @@ pub fn instance_sizes(truth: &GroundTruth) -> Vec<f64> {
 ///
 /// Source: Fig. 1a of the paper, with a mean of 175.9 px and a standard deviation of 188.4 px on COCO against 136.1 px
 /// and 56.7 px on ImageNet.
+///
+/// ```
+/// use sed_train::diagnostics::SizeDistribution;
+///
+/// let sizes = SizeDistribution::new(&[10.0, 20.0, 90.0], 3);
+/// assert_eq!((sizes.objects, sizes.mean), (3, Some(40.0)));
+/// assert_eq!(sizes.edges, [0.0, 30.0, 60.0, 90.0]);
+/// assert_eq!(sizes.counts, [2, 0, 1]);
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SizeDistribution {
     /// The number of objects.

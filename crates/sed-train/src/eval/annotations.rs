@@ -13,6 +13,24 @@ use crate::data::{BoxProblem, Category, DataError, json};
 ///
 /// Evaluation asks less of a file than training: images need no name and no size, and boxes without area or outside
 /// their image are objects that no detection finds, as for the reference implementations.
+///
+/// ```
+/// use sed_train::eval::EvalAnnotations;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let file = dir.path().join("val.json");
+/// std::fs::write(&file, r#"{
+///     "images": [{"id": 7}],
+///     "categories": [{"id": 3, "name": "screw"}],
+///     "annotations": [{"id": 0, "image_id": 7, "category_id": 3, "bbox": [10, 10, 5, 4]},
+///                     {"id": 1, "image_id": 7, "category_id": 3, "bbox": [20, 10, 5, 4], "difficult": 1}]
+/// }"#)?;
+/// let annotations = EvalAnnotations::read(&file)?;
+/// assert_eq!(annotations.truth.boxes[0].area, 20.0);
+/// assert_eq!((annotations.zero, annotations.difficult.as_slice()), (Some(0), [false, true].as_slice()));
+/// assert!(annotations.voc_truth().boxes[1].iscrowd);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct EvalAnnotations {
     /// The ground truth, images and categories sorted by id.

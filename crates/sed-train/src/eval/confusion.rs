@@ -17,6 +17,22 @@ use super::{
 /// partner was taken from background, unless a crowd region of any class covers it: then it does not count.
 ///
 /// Unlike AP, this does not ask for the right class before a pair is made (our design).
+///
+/// ```
+/// use sed_train::eval::ConfusionMatrix;
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/truth.rs")); }
+/// # use setup::{found, truth};
+/// # let truth = truth();
+///
+/// // `truth` has one object, of class 1 in image 1; `found` gives its box a class and a score.
+/// let detections = [found(1, 0, 0.9), found(2, 0, 0.8)];
+/// let matrix = ConfusionMatrix::new(&truth, &detections, 0.5, 0.5)?;
+/// assert_eq!((matrix.classes(), matrix.threshold(), matrix.iou()), (2, 0.5, 0.5));
+/// assert_eq!(matrix.count(Some(1), Some(0)), 1); // taken for class 0
+/// assert_eq!(matrix.count(None, Some(0)), 1); // nothing was there
+/// assert_eq!(matrix.count(Some(1), None), 0); // none was overlooked
+/// # Ok::<(), sed_train::eval::EvalError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct ConfusionMatrix {
     threshold: f32,
@@ -27,6 +43,18 @@ pub struct ConfusionMatrix {
 }
 
 /// A true class, a class that it was taken for, and how often; `None` stands for background.
+///
+/// ```
+/// use sed_train::eval::{Confusion, ConfusionMatrix};
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/truth.rs")); }
+/// # use setup::{found, truth};
+/// # let truth = truth();
+///
+/// // The object of class 1 in image 1 is found as one of class 0.
+/// let matrix = ConfusionMatrix::new(&truth, &[found(1, 0, 0.9)], 0.5, 0.5)?;
+/// assert_eq!(matrix.confusions(), [Confusion { truth: Some(1), predicted: Some(0), count: 1 }]);
+/// # Ok::<(), sed_train::eval::EvalError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Confusion {
     /// The dense class id of the objects.

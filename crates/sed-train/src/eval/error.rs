@@ -1,4 +1,19 @@
 /// Detections that cannot be evaluated.
+///
+/// ```
+/// use sed_train::eval::{ConfusionMatrix, EvalError};
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/truth.rs")); }
+/// # use setup::{found, truth};
+/// # let truth = truth();
+///
+/// // Of `truth`'s two classes there is none with the number 5.
+/// match ConfusionMatrix::new(&truth, &[found(1, 5, 0.9)], 0.5, 0.5) {
+///     Err(EvalError::UnknownClass { image, label, classes, .. }) => {
+///         assert_eq!((image, label, classes), (1, 5, 2));
+///     }
+///     other => panic!("{other:?}"),
+/// }
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum EvalError {
     /// Detections of an image without ground truth.

@@ -1,6 +1,14 @@
 use crate::data::{Category, CocoIndex, CocoLabels};
 
 /// One labeled object, as the COCO protocol counts it.
+///
+/// ```
+/// use sed_train::eval::GroundTruthBox;
+///
+/// let bbox = [10., 10., 40., 30.];
+/// let object = GroundTruthBox { image_id: 7, label: 0, bbox, area: bbox[2] * bbox[3], iscrowd: false };
+/// assert!(object.area > 32.0 * 32.0); // medium
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct GroundTruthBox {
     /// The id of its image.
@@ -17,6 +25,26 @@ pub struct GroundTruthBox {
 }
 
 /// What evaluation compares detections with.
+///
+/// ```
+/// use sed_train::data::{CocoIndex, DataPolicy};
+/// use sed_train::eval::GroundTruth;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let file = dir.path().join("val.json");
+/// std::fs::write(&file, r#"{
+///     "images": [{"id": 7, "file_name": "a.png", "width": 40, "height": 30},
+///                {"id": 8, "file_name": "b.png", "width": 40, "height": 30}],
+///     "categories": [{"id": 3, "name": "screw"}],
+///     "annotations": [{"id": 1, "image_id": 7, "category_id": 3, "bbox": [30, 10, 20, 10]}]
+/// }"#)?;
+/// let index = CocoIndex::read(&file)?;
+/// let labels = index.labels(&index.image_ids(), DataPolicy::STRICT)?;
+/// let truth = GroundTruth::from_coco(&index, &labels);
+/// assert_eq!(truth.image_ids, [7, 8]); // detections in the empty image 8 are wrong
+/// assert_eq!(truth.boxes[0].bbox, [30., 10., 20., 10.]); // not clipped
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct GroundTruth {
     /// All images that are evaluated, also those without objects: a detection there is wrong.

@@ -5,6 +5,14 @@ use std::collections::HashMap;
 use super::{EvalError, Found, GroundTruth, ImageDetections, match_detections};
 
 /// The detections of an image at one score threshold.
+///
+/// ```
+/// use sed_train::eval::ImageScore;
+///
+/// let score = ImageScore { image_id: 7, right: 3, wrong: 1, missed: 1 };
+/// assert_eq!(score.f1(), Some(6.0 / 8.0));
+/// assert_eq!(ImageScore { image_id: 8, right: 0, wrong: 0, missed: 0 }.f1(), None);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ImageScore {
     /// The image's id.
@@ -36,6 +44,19 @@ impl ImageScore {
 /// # Panics
 ///
 /// If `iou` lies outside `(0, 1]`, or `boxes`, `scores` and `labels` of an image differ in length.
+///
+/// ```
+/// use sed_train::eval::{ImageScore, image_scores};
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/truth.rs")); }
+/// # use setup::{found, truth};
+/// # let truth = truth();
+///
+/// // `truth` has one object, of class 1 in image 1; `found` gives its box a class and a score.
+/// let scores = image_scores(&truth, &[found(1, 1, 0.9), found(2, 0, 0.8)], 0.5, 0.5)?;
+/// assert_eq!(scores[0], ImageScore { image_id: 1, right: 1, wrong: 0, missed: 0 });
+/// assert_eq!(scores[1], ImageScore { image_id: 2, right: 0, wrong: 1, missed: 0 });
+/// # Ok::<(), sed_train::eval::EvalError>(())
+/// ```
 pub fn image_scores(
     truth: &GroundTruth,
     detections: &[ImageDetections],

@@ -39,6 +39,17 @@ pub use summary::{ClassSummary, CocoSummary};
 pub use voc::{VocClassSummary, VocEvaluator, VocInterpolation, VocSummary};
 
 /// The objects found in one image.
+///
+/// ```
+/// use sed_core::Detections;
+/// use sed_train::eval::ImageDetections;
+///
+/// let found = ImageDetections {
+///     image_id: 7,
+///     detections: Detections { boxes: vec![[10., 10., 50., 50.]], scores: vec![0.9], labels: vec![1] },
+/// };
+/// assert_eq!(found.detections.len(), 1);
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct ImageDetections {
     /// The image's id.
@@ -48,6 +59,21 @@ pub struct ImageDetections {
 }
 
 /// Compares detections with labeled objects.
+///
+/// ```
+/// use sed_train::eval::{CocoEvaluator, DetectionEvaluator, EvalError};
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/truth.rs")); }
+/// # use setup::{found, truth};
+/// # let truth = truth();
+///
+/// let evaluator: Box<dyn DetectionEvaluator> = Box::new(CocoEvaluator);
+/// // `truth` has one object, of class 1 in image 1; `found` gives its box a class and a score.
+/// let summary = evaluator.evaluate(&truth, &[found(1, 1, 0.9)])?;
+/// assert!((summary.ap.unwrap() - 1.0).abs() < 1e-9);
+/// let unknown = evaluator.evaluate(&truth, &[found(9, 1, 0.9)]);
+/// assert!(matches!(unknown, Err(EvalError::UnknownImage { image: 9 })));
+/// # Ok::<(), EvalError>(())
+/// ```
 pub trait DetectionEvaluator: Send + Sync {
     /// The COCO numbers of a list of results on the images of `truth`.
     ///

@@ -20,6 +20,21 @@ const FUSION_IOU: f32 = 0.55;
 /// # Panics
 ///
 /// If there is no scale, or one is not positive.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use sed_core::{ImageBatch, ImageSize};
+/// use sed_train::eval::detect_at_scales;
+/// # mod detector { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/whole_image.rs")); }
+/// # use detector::WholeImage;
+/// let device = Device::default();
+/// let detector = WholeImage::new(2, &device); // finds one object in any image, as large as the image
+/// let pixels = Tensor::<4>::full([1, 3, 32, 32], 0.5, &device);
+/// let images = ImageBatch { pixels, sizes: vec![ImageSize::new(32, 32)] };
+/// let found = detect_at_scales(&detector, &images, &[1.0, 0.5]);
+/// // The boxes of both scales are one.
+/// assert_eq!(found[0].boxes, [[0.0, 0.0, 32.0, 32.0]]);
+/// ```
 pub fn detect_at_scales<D: Detector>(detector: &D, images: &ImageBatch, scales: &[f64]) -> Vec<Detections> {
     assert!(!scales.is_empty(), "detect_at_scales: no scale");
     let passes: Vec<Vec<Detections>> =

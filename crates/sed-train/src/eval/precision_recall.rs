@@ -7,6 +7,22 @@ use crate::data::Category;
 const MOST: usize = 100;
 
 /// Precision and recall of a class as the least score falls.
+///
+/// ```
+/// use sed_train::eval::precision_recall;
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/truth.rs")); }
+/// # use setup::{found, truth};
+/// # let truth = truth();
+///
+/// // The only object, of class 1 in image 1, is found, and before it something in image 2 that is not there.
+/// let curves = precision_recall(&truth, &[found(1, 1, 0.8), found(2, 1, 0.9)], 0.5)?;
+/// let screw = &curves[1];
+/// assert_eq!((screw.category.name.as_str(), screw.objects), ("screw", 1));
+/// assert_eq!(screw.interpolated()[100], (1.0, 0.5)); // half of what is found is right
+/// assert!((screw.average_precision().unwrap() - 0.5).abs() < 1e-9);
+/// assert_eq!(curves[0].average_precision(), None); // no objects
+/// # Ok::<(), sed_train::eval::EvalError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct PrecisionRecall {
     /// The class.
@@ -18,6 +34,21 @@ pub struct PrecisionRecall {
 }
 
 /// Precision and recall of the detections down to one.
+///
+/// ```
+/// use sed_train::eval::{PrecisionRecallPoint, precision_recall};
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/truth.rs")); }
+/// # use setup::{found, truth};
+/// # let truth = truth();
+///
+/// // The only object, of class 1 in image 1, is found, and after it something in image 2 that is not there.
+/// let curves = precision_recall(&truth, &[found(1, 1, 0.9), found(2, 1, 0.8)], 0.5)?;
+/// assert_eq!(curves[1].points, [
+///     PrecisionRecallPoint { score: 0.9, precision: 1.0, recall: 1.0 },
+///     PrecisionRecallPoint { score: 0.8, precision: 0.5, recall: 1.0 },
+/// ]);
+/// # Ok::<(), sed_train::eval::EvalError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PrecisionRecallPoint {
     /// The score of this detection.
@@ -41,6 +72,19 @@ pub struct PrecisionRecallPoint {
 /// # Panics
 ///
 /// If `iou` lies outside `(0, 1]`, or `boxes`, `scores` and `labels` of an image differ in length.
+///
+/// ```
+/// use sed_train::eval::precision_recall;
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/truth.rs")); }
+/// # use setup::{found, truth};
+/// # let truth = truth();
+///
+/// // The box of the only object, of class 1 in image 1, with the wrong class.
+/// let curves = precision_recall(&truth, &[found(1, 0, 0.9)], 0.5)?;
+/// assert_eq!(curves.len(), truth.categories.len());
+/// assert_eq!(curves[1].average_precision(), Some(0.0));
+/// # Ok::<(), sed_train::eval::EvalError>(())
+/// ```
 pub fn precision_recall(
     truth: &GroundTruth,
     detections: &[ImageDetections],

@@ -17,6 +17,28 @@ use super::{
 ///
 /// So it gives the numbers that others report for the same files. A detector is better judged by [`CocoEvaluator`],
 /// for which every object counts; without an annotation of id 0 the two agree.
+///
+/// ```
+/// use sed_train::eval::{
+///     CocoEvaluator, CocoResult, DetectionEvaluator, EvalAnnotations, PycocotoolsEvaluator,
+/// };
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let file = dir.path().join("val.json");
+/// std::fs::write(&file, r#"{
+///     "images": [{"id": 7}],
+///     "categories": [{"id": 3, "name": "screw"}],
+///     "annotations": [{"id": 0, "image_id": 7, "category_id": 3, "bbox": [10, 10, 40, 40]}]
+/// }"#)?;
+/// let annotations = EvalAnnotations::read(&file)?;
+/// let results = [CocoResult { image_id: 7, category_id: 3, bbox: [10., 10., 40., 40.], score: 0.9 }];
+/// // The object has the annotation id 0.
+/// let theirs = PycocotoolsEvaluator::new(&annotations).evaluate_results(&annotations.truth, &results)?;
+/// assert_eq!(theirs.ap50, Some(0.0));
+/// let ours = CocoEvaluator.evaluate_results(&annotations.truth, &results)?;
+/// assert!((ours.ap50.unwrap() - 1.0).abs() < 1e-9);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PycocotoolsEvaluator {
     zero: Option<usize>,

@@ -10,6 +10,20 @@ use crate::data::Category;
 /// .50, .55, …, .95. A number is `None` where it is not defined: no class has an object of that
 /// size. Source: Lin et al., *Microsoft COCO: Common Objects in Context*, ECCV 2014, and its
 /// evaluation server.
+///
+/// ```
+/// use sed_train::eval::{CocoEvaluator, CocoSummary, DetectionEvaluator};
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/truth.rs")); }
+/// # use setup::{found, truth};
+/// # let truth = truth();
+///
+/// // The only object, of class 1 in image 1, is found; it is of medium size.
+/// let summary = CocoEvaluator.evaluate(&truth, &[found(1, 1, 0.9)])?;
+/// assert_eq!((summary.ap_small, summary.ap_medium.is_some()), (None, true));
+/// let named: Vec<_> = CocoSummary::NAMES.into_iter().zip(summary.values()).collect();
+/// assert_eq!(named[1], ("AP50", summary.ap50));
+/// # Ok::<(), sed_train::eval::EvalError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CocoSummary {
     /// AP over all IoU thresholds.
@@ -41,6 +55,19 @@ pub struct CocoSummary {
 }
 
 /// The precision of one class, over objects of all sizes.
+///
+/// ```
+/// use sed_train::eval::{CocoEvaluator, DetectionEvaluator};
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/truth.rs")); }
+/// # use setup::truth;
+/// # let truth = truth();
+///
+/// // There are no nuts, and the only screw is not found.
+/// let classes = CocoEvaluator.evaluate(&truth, &[])?.classes;
+/// assert_eq!((classes[0].category.name.as_str(), classes[0].ap), ("nut", None));
+/// assert_eq!((classes[1].category.name.as_str(), classes[1].ap), ("screw", Some(0.0)));
+/// # Ok::<(), sed_train::eval::EvalError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ClassSummary {
     /// The class.

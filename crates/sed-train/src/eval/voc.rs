@@ -7,6 +7,25 @@ use super::{CocoResult, EvalError, GroundTruth, GroundTruthBox, check_results, p
 use crate::data::Category;
 
 /// How the area under a curve of precision over recall is taken.
+///
+/// ```
+/// use sed_train::eval::{VocEvaluator, VocInterpolation};
+/// # use sed_train::eval::{GroundTruth, GroundTruthBox};
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/truth.rs")); }
+/// # use setup::{found, truth};
+/// # let truth = truth();
+///
+/// # let truth = GroundTruth {
+/// #     boxes: (1..3).map(|image_id| GroundTruthBox { image_id, ..truth.boxes[0].clone() }).collect(),
+/// #     ..truth
+/// # };
+/// # let results = sed_train::eval::coco_results(&truth.categories, &[found(1, 1, 0.9)])?;
+/// // One of two objects is found: the recall goes up to a half.
+/// let ap = |interpolation| VocEvaluator { interpolation }.evaluate(&truth, &results).map(|found| found.ap50);
+/// assert_eq!(ap(VocInterpolation::AllPoints)?, Some(0.5));
+/// assert_eq!(ap(VocInterpolation::ElevenPoints)?, Some(6.0 / 11.0)); // 0, .1, …, .5
+/// # Ok::<(), sed_train::eval::EvalError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum VocInterpolation {
@@ -27,6 +46,19 @@ pub enum VocInterpolation {
 /// VOC counts corners as whole pixels, both ends included. With boxes `[x1 − 1, y1 − 1, x2, y2]`, which cover the
 /// same pixels, the IoU of continuous coordinates that is used here is the same. (Everingham et al., *The PASCAL Visual Object
 /// Classes Challenge*, IJCV 2010, §4.2, and the development kit's `VOCevaldet`.)
+///
+/// ```
+/// use sed_train::eval::{CocoResult, VocEvaluator, VocInterpolation};
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/truth.rs")); }
+/// # use setup::truth;
+/// # let truth = truth();
+///
+/// // The only object is [10, 10, 50, 50]; a second detection of it is wrong.
+/// let result = |score| CocoResult { image_id: 1, category_id: 90, bbox: [10., 10., 40., 40.], score };
+/// let evaluator = VocEvaluator { interpolation: VocInterpolation::AllPoints };
+/// assert_eq!(evaluator.evaluate(&truth, &[result(0.9), result(0.8)])?.ap50, Some(1.0));
+/// # Ok::<(), sed_train::eval::EvalError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VocEvaluator {
     /// How the area is taken.
@@ -34,6 +66,19 @@ pub struct VocEvaluator {
 }
 
 /// Average precision at an IoU of one half.
+///
+/// ```
+/// use sed_train::eval::{VocEvaluator, VocInterpolation};
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/truth.rs")); }
+/// # use setup::truth;
+/// # let truth = truth();
+///
+/// // There are no nuts, and the only screw is not found.
+/// let summary = VocEvaluator { interpolation: VocInterpolation::AllPoints }.evaluate(&truth, &[])?;
+/// assert_eq!(summary.ap50, Some(0.0));
+/// assert_eq!(summary.to_json().to_string(), r#"{"AP50":0.0,"per_class":{"nut":null,"screw":0.0}}"#);
+/// # Ok::<(), sed_train::eval::EvalError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct VocSummary {
     /// The mean over the classes with an object; `None` if there is none.
@@ -43,6 +88,19 @@ pub struct VocSummary {
 }
 
 /// The average precision of a class.
+///
+/// ```
+/// use sed_train::eval::{VocEvaluator, VocInterpolation};
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/truth.rs")); }
+/// # use setup::truth;
+/// # let truth = truth();
+///
+/// // There are no nuts, and the only screw is not found.
+/// let summary = VocEvaluator { interpolation: VocInterpolation::AllPoints }.evaluate(&truth, &[])?;
+/// let ap50: Vec<_> = summary.classes.iter().map(|class| (class.category.name.as_str(), class.ap50)).collect();
+/// assert_eq!(ap50, [("nut", None), ("screw", Some(0.0))]);
+/// # Ok::<(), sed_train::eval::EvalError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct VocClassSummary {
     /// The class.
@@ -62,6 +120,23 @@ impl VocSummary {
 
 impl VocEvaluator {
     /// The least IoU of a right detection.
+    ///
+    /// ```
+    /// use sed_train::eval::{CocoResult, VocEvaluator, VocInterpolation};
+    /// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/truth.rs")); }
+    /// # use setup::truth;
+    /// # let truth = truth();
+    ///
+    /// // The only object is [10, 10, 50, 50].
+    /// let evaluator = VocEvaluator { interpolation: VocInterpolation::AllPoints };
+    /// let ap = |share: f64| {
+    ///     let bbox = [10., 10., 40., 40. * share]; // its IoU is `share`
+    ///     evaluator.evaluate(&truth, &[CocoResult { image_id: 1, category_id: 90, bbox, score: 0.9 }])
+    /// };
+    /// assert_eq!(ap(VocEvaluator::IOU)?.ap50, Some(1.0));
+    /// assert_eq!(ap(VocEvaluator::IOU - 0.01)?.ap50, Some(0.0));
+    /// # Ok::<(), sed_train::eval::EvalError>(())
+    /// ```
     pub const IOU: f64 = 0.5;
 
     /// The average precision of results on the images of `truth`.

@@ -8,6 +8,19 @@ use super::{ReportError, palette::line_color, write_atomic};
 pub(super) const LEGEND_ROOM: f64 = 0.3;
 
 /// One curve.
+///
+/// ```
+/// use sed_train::report::{Series, curves_svg};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("loss.svg");
+/// let loss = Series { name: "loss".into(), points: vec![(0.0, 2.0), (100.0, 1.0), (200.0, f64::NAN)] };
+/// let half = Series { name: "half".into(), points: vec![] }; // stays in the legend
+/// curves_svg(&path, "Losses", &[loss, half])?;
+/// let svg = std::fs::read_to_string(&path)?;
+/// assert!(svg.contains("loss") && svg.contains("half"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Series {
     /// The name in the legend.
@@ -25,6 +38,18 @@ pub struct Series {
 /// # Errors
 ///
 /// If the system refuses to write the file.
+///
+/// ```
+/// use sed_train::report::{Series, curves_svg};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("loss.svg");
+/// let points = (0..100).map(|i| (f64::from(i), 1.0 / f64::from(1 + i))).collect();
+/// curves_svg(&path, "Losses of the run", &[Series { name: "loss".into(), points }])?;
+/// let svg = std::fs::read_to_string(&path)?;
+/// assert!(svg.starts_with("<svg width=\"960\" height=\"540\"") && svg.contains("Losses of the run"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn curves_svg(path: &Path, title: &str, series: &[Series]) -> Result<(), ReportError> {
     write(path, Plot::framed(title, "iteration", None).draw(series))
 }
@@ -38,6 +63,17 @@ pub fn curves_svg(path: &Path, title: &str, series: &[Series]) -> Result<(), Rep
 /// # Panics
 ///
 /// If the range does not ascend.
+///
+/// ```
+/// use sed_train::report::{Series, lines_svg};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("precision.svg");
+/// let screw = Series { name: "screw".into(), points: vec![(0.0, 1.0), (0.5, 0.8), (1.0, 0.3)] };
+/// lines_svg(&path, "Precision", "recall", 0.0..=1.0, &[screw])?;
+/// assert!(std::fs::read_to_string(&path)?.contains("recall"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn lines_svg(
     path: &Path,
     title: &str,

@@ -3,6 +3,16 @@ use std::{io, path::PathBuf};
 use thiserror::Error;
 
 /// Why a part of the report could not be written.
+///
+/// ```
+/// use sed_train::report::{ReportError, RunFolder};
+///
+/// # let dir = tempfile::tempdir()?;
+/// let error = RunFolder::open(dir.path()).unwrap_err();
+/// assert!(matches!(error, ReportError::NoRun { file: "config.toml", .. }));
+/// assert!(error.to_string().ends_with("the folder holds no run (it has no config.toml)"));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug, Error)]
 pub enum ReportError {
     /// The folder already holds a run.

@@ -13,6 +13,26 @@ use super::{
 const FILLED: f64 = 0.875;
 
 /// One kind of what a [`Histogram`] counts.
+///
+/// ```
+/// use sed_train::report::{Bars, Histogram, VerticalScale, histogram_svg};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("sizes.svg");
+/// let bars = |name: &str, counts: [f64; 2]| Bars { name: name.into(), counts: counts.into() };
+/// let histogram = Histogram {
+///     title: "Sizes".into(),
+///     x_label: "pixels".into(),
+///     y_label: "objects".into(),
+///     edges: vec![0.0, 32.0, 96.0],
+///     bars: vec![bars("train", [12.0, 5.0]), bars("validation", [3.0, 4.0])], // side by side
+///     line: None,
+///     scale: VerticalScale::Linear,
+/// };
+/// histogram_svg(&path, &histogram)?;
+/// assert!(std::fs::read_to_string(&path)?.contains("validation"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bars {
     /// The name in the legend.
@@ -22,6 +42,30 @@ pub struct Bars {
 }
 
 /// A line over the bins of a [`Histogram`], with an axis of its own on the right.
+///
+/// ```
+/// use sed_train::report::{BinLine, Histogram, VerticalScale, histogram_svg};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("ratio.svg");
+/// let ratio = BinLine {
+///     name: "foreground / background".into(),
+///     values: vec![Some(0.1), None, Some(0.6)], // no anchors in the second bin
+///     reference: Some(0.2),
+/// };
+/// let histogram = Histogram {
+///     title: "Score differences".into(),
+///     x_label: "difference".into(),
+///     y_label: "anchors".into(),
+///     edges: vec![0.0, 0.25, 0.5, 1.0],
+///     bars: vec![],
+///     line: Some(ratio),
+///     scale: VerticalScale::Linear,
+/// };
+/// histogram_svg(&path, &histogram)?;
+/// assert!(std::fs::read_to_string(&path)?.contains("foreground / background"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct BinLine {
     /// The name in the legend and at the axis.
@@ -33,6 +77,28 @@ pub struct BinLine {
 }
 
 /// How the vertical axes of a [`Histogram`] run.
+///
+/// ```
+/// use sed_train::report::{Bars, Histogram, VerticalScale, histogram_svg};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("anchors.svg");
+/// let svg = |scale| {
+///     let histogram = Histogram {
+///         title: "Anchors".into(),
+///         x_label: "score".into(),
+///         y_label: "anchors".into(),
+///         edges: vec![0.0, 0.5, 1.0],
+///         bars: vec![Bars { name: "all".into(), counts: vec![100_000.0, 10.0] }],
+///         line: None,
+///         scale,
+///     };
+///     histogram_svg(&path, &histogram).map(|()| std::fs::read_to_string(&path).unwrap_or_default())
+/// };
+/// // In equal steps the second bar would hardly be seen.
+/// assert_ne!(svg(VerticalScale::Linear)?, svg(VerticalScale::Logarithmic)?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VerticalScale {
     /// In equal steps, bars from 0 on.
@@ -42,6 +108,24 @@ pub enum VerticalScale {
 }
 
 /// Bars over bins, those of one bin side by side, and a line above them.
+///
+/// ```
+/// use sed_train::diagnostics::SizeDistribution;
+/// use sed_train::report::{Bars, Histogram, VerticalScale};
+///
+/// let sizes = SizeDistribution::new(&[10.0, 20.0, 90.0], 3);
+/// let counts = sizes.counts.iter().map(|&count| count as f64).collect();
+/// let histogram = Histogram {
+///     title: "Sizes of objects".into(),
+///     x_label: "pixels".into(),
+///     y_label: "objects".into(),
+///     edges: sizes.edges,
+///     bars: vec![Bars { name: "train".into(), counts }],
+///     line: None,
+///     scale: VerticalScale::Linear,
+/// };
+/// assert_eq!(histogram.edges.len(), histogram.bars[0].counts.len() + 1);
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Histogram {
     /// The caption.
@@ -69,6 +153,25 @@ pub struct Histogram {
 /// # Panics
 ///
 /// If there is no bin, the bounds do not ascend, or bars or line have not one value a bin.
+///
+/// ```
+/// use sed_train::report::{Bars, Histogram, VerticalScale, histogram_svg};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("sizes.svg");
+/// let histogram = Histogram {
+///     title: "Sizes of objects".into(),
+///     x_label: "pixels".into(),
+///     y_label: "objects".into(),
+///     edges: vec![0.0, 32.0, 96.0],
+///     bars: vec![Bars { name: "train".into(), counts: vec![12.0, 5.0] }],
+///     line: None,
+///     scale: VerticalScale::Linear,
+/// };
+/// histogram_svg(&path, &histogram)?;
+/// assert!(std::fs::read_to_string(&path)?.contains("Sizes of objects"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn histogram_svg(path: &Path, histogram: &Histogram) -> Result<(), ReportError> {
     histogram.check();
     let svg = draw(histogram)

@@ -5,6 +5,16 @@ use plotters::prelude::*;
 use super::{ReportError, palette::line_color, write_atomic};
 
 /// Several measurements of one thing.
+///
+/// ```
+/// use sed_train::report::Interval;
+///
+/// let values = vec![33.0, 34.0, 35.0];
+/// let mean = values.iter().sum::<f64>() / 3.0;
+/// let deviation = (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / 2.0).sqrt();
+/// let interval = Interval { name: "sed".into(), mean, deviation, values };
+/// assert_eq!((interval.mean, interval.deviation), (34.0, 1.0));
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Interval {
     /// What was measured.
@@ -23,6 +33,23 @@ pub struct Interval {
 /// # Errors
 ///
 /// If the system refuses to write the file.
+///
+/// ```
+/// use sed_train::report::{Interval, intervals_svg};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("ap.svg");
+/// let interval = |name: &str, mean| Interval {
+///     name: name.into(),
+///     mean,
+///     deviation: 1.0,
+///     values: vec![mean - 1.0, mean, mean + 1.0],
+/// };
+/// intervals_svg(&path, "Three seeds", "AP", &[interval("supervised", 27.0), interval("sed", 34.0)])?;
+/// let svg = std::fs::read_to_string(&path)?;
+/// assert!(svg.contains("supervised") && svg.contains("Three seeds"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn intervals_svg(
     path: &Path,
     title: &str,

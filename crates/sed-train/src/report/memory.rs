@@ -1,6 +1,15 @@
 //! Memory of the process.
 
 /// Memory of the process in bytes, as the system counts it.
+///
+/// ```
+/// use sed_train::report::ResidentMemory;
+///
+/// // `None` on a system that does not tell.
+/// if let Some(memory) = ResidentMemory::of_this_process() {
+///     assert!(0 < memory.current && memory.current <= memory.peak);
+/// }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ResidentMemory {
     /// What is resident now.

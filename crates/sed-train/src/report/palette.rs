@@ -13,6 +13,13 @@ const COLORS: [[u8; 3]; 10] = [
 ];
 
 /// The colour of a dense class id, RGB; it repeats after ten classes.
+///
+/// ```
+/// use sed_train::report::class_color;
+///
+/// assert_ne!(class_color(0), class_color(1));
+/// assert_eq!(class_color(0), class_color(10));
+/// ```
 pub fn class_color(class: usize) -> [u8; 3] {
     COLORS[class % COLORS.len()]
 }

@@ -14,6 +14,20 @@ const WHITE: [u8; 3] = [255; 3];
 const GREY: [u8; 3] = [150; 3];
 
 /// How [`draw_detections`] draws.
+///
+/// ```
+/// use image::RgbImage;
+/// use sed_core::{Detections, Targets};
+/// use sed_train::report::{PictureConfig, draw_detections};
+///
+/// let config = PictureConfig { enlarge_to: 200, ..PictureConfig::default() };
+/// let width = |image: &RgbImage, config: &PictureConfig| {
+///     draw_detections(image, &Targets::default(), &Detections::default(), &[], config).width()
+/// };
+/// assert_eq!(width(&RgbImage::new(64, 48), &config), 3 * 64);
+/// // Photos become as wide as a page shows them.
+/// assert_eq!(width(&RgbImage::new(960, 480), &PictureConfig::for_page(0.5)), 480);
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct PictureConfig {
     /// Detections below this score are left out.
@@ -50,6 +64,20 @@ impl PictureConfig {
 /// # Panics
 ///
 /// If boxes, scores and labels differ in number, or a label has no name.
+///
+/// ```
+/// use image::RgbImage;
+/// use sed_core::{Detections, Targets};
+/// use sed_train::report::{PictureConfig, class_color, draw_detections};
+///
+/// let names = ["nut".to_owned(), "screw".to_owned()];
+/// let truth = Targets { boxes: vec![[5., 5., 30., 30.]], labels: vec![1], crowds: vec![] };
+/// let found = Detections { boxes: vec![[6., 6., 30., 28.]], scores: vec![0.8], labels: vec![0] };
+/// let picture = draw_detections(&RgbImage::new(40, 40), &truth, &found, &names, &PictureConfig::default());
+/// let drawn = |class| picture.pixels().any(|pixel| pixel.0 == class_color(class));
+/// assert!(drawn(0) && drawn(1)); // a solid box of the one class and a dashed one of the other
+/// assert!(picture.height() > picture.width()); // the legend is below
+/// ```
 pub fn draw_detections(
     image: &RgbImage,
     truth: &Targets,

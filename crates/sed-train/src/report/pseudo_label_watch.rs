@@ -17,6 +17,15 @@ use crate::{
 };
 
 /// How a [`PseudoLabelWatch`] looks.
+///
+/// ```
+/// use sed_train::data::UnlabeledSet;
+/// use sed_train::report::{PseudoLabelWatch, WatchConfig};
+///
+/// let config = WatchConfig { image_size: 512, threshold: 0.7, pictures: 4 };
+/// // Without images there is nothing to watch.
+/// assert!(PseudoLabelWatch::of_unlabeled(&UnlabeledSet::default(), vec!["nut".into()], config).is_err());
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct WatchConfig {
     /// Side of the square that images are fitted into, in pixels, as in validation.
@@ -30,6 +39,26 @@ pub struct WatchConfig {
 /// Unlabeled images on which a teacher's detections are counted and drawn after any number of iterations.
 ///
 /// True objects of such images serve to measure alone: no result is an input of a training.
+///
+/// ```
+/// use burn::tensor::Device;
+/// use sed_core::Detections;
+/// use sed_train::report::{PseudoLabelWatch, WatchConfig};
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/scenes.rs")); }
+/// # let dir = tempfile::tempdir()?;
+/// # let setup::Sets { index, labels, unlabeled, .. } = setup::sets(dir.path())?;
+///
+/// // `unlabeled` has four images.
+/// let names = index.categories().iter().map(|category| category.name.clone()).collect();
+/// let config = WatchConfig { image_size: 32, threshold: 0.7, pictures: 1 };
+/// let watch = PseudoLabelWatch::of_unlabeled(&unlabeled, names, config)?;
+/// // A detector that is sure of one object in each image.
+/// let found = Detections { boxes: vec![[4., 4., 20., 20.]], scores: vec![0.9], labels: vec![0] };
+/// let snapshot = watch.look(100, &Device::default(), |images| vec![found.clone(); images.sizes.len()])?;
+/// assert_eq!((snapshot.iteration, snapshot.images, snapshot.labels), (100, 4, 4));
+/// assert_eq!(snapshot.pictures.len(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct PseudoLabelWatch {
     loader: EvalLoader,
     images: Vec<Watched>,
@@ -45,6 +74,26 @@ struct Watched {
 }
 
 /// Why the images could not be looked at.
+///
+/// ```
+/// use burn::tensor::Device;
+/// use sed_core::Detections;
+/// use sed_train::eval::EvalError;
+/// use sed_train::report::{PseudoLabelWatch, WatchConfig, WatchError};
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/scenes.rs")); }
+/// # let dir = tempfile::tempdir()?;
+/// # let setup::Sets { index, labels, labeled, .. } = setup::sets(dir.path())?;
+///
+/// // `labeled` has four images.
+/// # let truth = sed_train::eval::GroundTruth::from_coco(&index, &labels);
+/// let config = WatchConfig { image_size: 32, threshold: 0.7, pictures: 0 };
+/// let watch = PseudoLabelWatch::of_hidden(&labeled, truth, config)?;
+/// // A detector of other classes.
+/// let found = Detections { boxes: vec![[4., 4., 20., 20.]], scores: vec![0.9], labels: vec![80] };
+/// let looked = watch.look(100, &Device::default(), |images| vec![found.clone(); images.sizes.len()]);
+/// assert!(matches!(looked, Err(WatchError::Evaluation(EvalError::UnknownClass { label: 80, .. }))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
     /// There are no images, or an option is out of range.
@@ -86,6 +135,26 @@ impl PseudoLabelWatch {
     /// # Errors
     ///
     /// If there is no image, or the image size is 0.
+    ///
+    /// ```
+    /// use burn::tensor::Device;
+    /// use sed_core::Detections;
+    /// use sed_train::eval::GroundTruth;
+    /// use sed_train::report::{PseudoLabelWatch, WatchConfig};
+    /// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/scenes.rs")); }
+    /// # let dir = tempfile::tempdir()?;
+    /// # let setup::Sets { index, labels, labeled, .. } = setup::sets(dir.path())?;
+    ///
+    /// // `labeled` has four images.
+    /// let truth = GroundTruth::from_coco(&index, &labels);
+    /// let config = WatchConfig { image_size: 32, threshold: 0.7, pictures: 0 };
+    /// let watch = PseudoLabelWatch::of_hidden(&labeled, truth, config)?;
+    /// // A detector that finds nothing.
+    /// let snapshot =
+    ///     watch.look(100, &Device::default(), |images| vec![Detections::default(); images.sizes.len()])?;
+    /// assert_eq!((snapshot.labels, snapshot.recall), (0, Some(0.0)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn of_hidden(set: &LabeledSet, truth: GroundTruth, config: WatchConfig) -> Result<Self, WatchError> {
         let image = |sample: &crate::data::LabeledSample| {
             let watched = Watched {

@@ -16,6 +16,25 @@ const CONFIG_FILE: &str = "config.toml";
 /// The folder of one run.
 ///
 /// Each file is written aside and renamed, so a file that is there is complete.
+///
+/// ```
+/// use sed_train::report::{ReportError, RunFolder};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("first");
+/// let config = toml::toml! { seed = 7 };
+/// let folder = RunFolder::create(&path, &config)?;
+/// folder.write("notes.txt", "what came out")?;
+/// folder.write_toml("best.toml", &toml::toml! { iteration = 300 })?;
+/// folder.write_json("results.json", &[34.2])?;
+/// folder.write_png("pictures/a.png", &image::RgbImage::new(8, 8))?;
+/// assert_eq!(std::fs::read_to_string(folder.file("config.toml"))?, "seed = 7\n");
+/// assert!(folder.path().join("pictures/a.png").is_file());
+///
+/// assert_eq!(RunFolder::open(&path)?, folder);
+/// assert!(matches!(RunFolder::create(&path, &config), Err(ReportError::RunExists { .. })));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunFolder {
     path: PathBuf,
@@ -44,6 +63,19 @@ impl RunFolder {
     /// # Errors
     ///
     /// If the folder already holds a `config.toml`.
+    ///
+    /// ```
+    /// use sed_train::report::RunFolder;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("first");
+    /// let folder = RunFolder::reserve(&path)?;
+    /// folder.write("split.json", "[1, 2, 3]")?; // what the run reads
+    /// assert!(RunFolder::open(&path).is_err()); // no run yet
+    /// folder.begin(&toml::toml! { seed = 7 })?;
+    /// assert!(RunFolder::open(&path).is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn reserve(path: impl Into<PathBuf>) -> Result<Self, ReportError> {
         let folder = Self { path: path.into() };
         if folder.file(CONFIG_FILE).exists() {
@@ -154,6 +186,17 @@ pub(super) fn png_bytes(picture: &RgbImage, path: &Path) -> Result<Vec<u8>, Repo
 /// # Panics
 ///
 /// If `path` does not end in a file name.
+///
+/// ```
+/// use sed_train::report::write_atomic;
+///
+/// # let dir = tempfile::tempdir()?;
+/// let path = dir.path().join("new/folder/notes.txt");
+/// write_atomic(&path, "first")?;
+/// write_atomic(&path, "second")?;
+/// assert_eq!(std::fs::read_to_string(&path)?, "second");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn write_atomic(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), ReportError> {
     // Threads of one process that write the same file need neighbours of their own.
     static COUNTER: AtomicU64 = AtomicU64::new(0);

@@ -14,6 +14,17 @@ use super::{
 };
 
 /// The scalars of one iteration.
+///
+/// ```
+/// use sed_train::report::{ScalarLog, ScalarRow};
+///
+/// # let dir = tempfile::tempdir()?;
+/// let values = [("loss".to_owned(), 0.5)].into();
+/// let mut log = ScalarLog::create(dir.path())?;
+/// log.append(7, &values)?;
+/// assert_eq!(log.read()?.rows(), [ScalarRow { iteration: 7, values }]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScalarRow {
     /// The iteration that they belong to.
@@ -31,6 +42,23 @@ pub struct ScalarRow {
 /// is `null` in JSON and `NaN`, `inf` or `-inf` in CSV.
 ///
 /// Both files are complete after each row. No row stays in memory: a long run has many.
+///
+/// ```
+/// use sed_train::report::ScalarLog;
+///
+/// # let dir = tempfile::tempdir()?;
+/// let mut log = ScalarLog::create(dir.path())?;
+/// log.append(0, &[("loss".to_owned(), 0.5)].into())?;
+/// log.append(1, &[("loss".to_owned(), 0.25), ("half".to_owned(), 2.0)].into())?;
+/// log.sync()?; // as before a checkpoint
+/// let csv = std::fs::read_to_string(dir.path().join("metrics.csv"))?;
+/// assert_eq!(csv, "iteration,loss,half\n0,0.5,\n1,0.25,2\n");
+///
+/// // The run was stopped, and its last checkpoint is of iteration 1.
+/// let log = ScalarLog::resume(dir.path(), 1)?;
+/// assert_eq!(log.read()?.series("loss"), [(0.0, 0.5)]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct ScalarLog {
     jsonl_path: PathBuf,
@@ -41,6 +69,23 @@ pub struct ScalarLog {
 }
 
 /// All rows of a [`ScalarLog`], as they were at one time.
+///
+/// ```
+/// use sed_train::report::ScalarLog;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let mut log = ScalarLog::create(dir.path())?;
+/// # for (iteration, loss) in [(0, 0.5), (1, 0.25)] {
+/// #     log.append(iteration, &[("loss".to_owned(), loss)].into())?;
+/// # }
+/// # log.append(1, &[("ap".to_owned(), 0.3)].into())?;
+/// let scalars = log.read()?; // of two steps and an evaluation
+/// assert_eq!(scalars.names(), ["loss", "ap"]);
+/// assert_eq!(scalars.rows().len(), 3);
+/// assert_eq!(scalars.series("loss"), [(0.0, 0.5), (1.0, 0.25)]);
+/// assert_eq!(scalars.series("ap"), [(1.0, 0.3)]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scalars {
     names: Vec<String>,

@@ -5,6 +5,15 @@ use serde_json::{Map, Value};
 use super::{ReportError, write_atomic};
 
 /// One cell of a [`ResultTable`].
+///
+/// ```
+/// use sed_train::report::{Cell, ResultTable};
+///
+/// let mut table = ResultTable::new(["text", "number", "missing"]);
+/// table.push([Cell::from("sed"), Cell::number(34.25, 1), Cell::Missing]);
+/// assert_eq!(table.to_json().to_string(), r#"[{"missing":null,"number":34.25,"text":"sed"}]"#);
+/// assert!(table.to_markdown().contains("| sed "));
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub enum Cell {
     /// Text, aligned to the left.
@@ -169,6 +178,18 @@ impl ResultTable {
     /// # Errors
     ///
     /// If the system refuses.
+    ///
+    /// ```
+    /// use sed_train::report::{Cell, ResultTable};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// let mut table = ResultTable::new(["method", "AP"]);
+    /// table.push([Cell::from("sed"), Cell::number(34.2, 1)]);
+    /// table.write(dir.path(), "results")?;
+    /// assert_eq!(std::fs::read_to_string(dir.path().join("results.csv"))?, table.to_csv());
+    /// assert_eq!(std::fs::read_to_string(dir.path().join("results.md"))?, table.to_markdown());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn write(&self, folder: &Path, stem: &str) -> Result<(), ReportError> {
         write_atomic(&folder.join(format!("{stem}.txt")), self.to_text())?;
         write_atomic(&folder.join(format!("{stem}.md")), self.to_markdown())?;

@@ -27,6 +27,16 @@ pub struct Throughput {
 }
 
 /// The speed of the latest steps.
+///
+/// ```
+/// use sed_train::report::Throughput;
+///
+/// let mut throughput = Throughput::new(50, 8);
+/// assert_eq!(throughput.speed(), None); // no step yet
+/// throughput.step(0.5, 0.25);
+/// let speed = throughput.speed().unwrap();
+/// assert_eq!((speed.images_per_second, speed.data_share), (16.0, 0.5));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Speed {
     /// Mean time of a step in seconds, evaluations not counted.
@@ -75,6 +85,17 @@ impl Throughput {
 
     /// The time that `steps` more steps and `evaluations` more evaluations take at the present speed; an evaluation takes as
     /// long as those so far did in the mean, and no time before the first.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use sed_train::report::Throughput;
+    ///
+    /// let mut throughput = Throughput::new(50, 8);
+    /// throughput.step(0.5, 0.0);
+    /// throughput.evaluation(4.0);
+    /// assert_eq!(throughput.time_left(10, 2), Some(Duration::from_secs(5 + 8)));
+    /// ```
     pub fn time_left(&self, steps: usize, evaluations: usize) -> Option<Duration> {
         let evaluation = self.evaluations.iter().sum::<f64>() / self.evaluations.len().max(1) as f64;
         let seconds = self.speed()?.seconds_per_step * steps as f64 + evaluation * evaluations as f64;

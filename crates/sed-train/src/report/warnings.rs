@@ -11,6 +11,13 @@ use serde::{Deserialize, Serialize};
 use super::{ReportError, write_atomic};
 
 /// When in an iteration a warning came up.
+///
+/// ```
+/// use sed_train::report::Moment;
+///
+/// assert_eq!(serde_json::to_string(&Moment::Evaluation)?, "\"evaluation\"");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Moment {
@@ -23,6 +30,15 @@ pub enum Moment {
 }
 
 /// A warning of a run.
+///
+/// ```
+/// use sed_train::report::{Moment, Warning};
+///
+/// let line = r#"{"iteration": 7, "moment": "step", "message": "the loss is not finite"}"#;
+/// let warning: Warning = serde_json::from_str(line)?; // of a run's warnings.jsonl
+/// assert_eq!((warning.iteration, warning.moment), (7, Moment::Step));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Warning {
     /// Optimizer steps begun before it.
@@ -34,6 +50,22 @@ pub struct Warning {
 }
 
 /// The warnings of a run, kept as `warnings.jsonl`, one object a line; without warnings there is no file.
+///
+/// ```
+/// use sed_train::report::{Moment, Warning, WarningLog};
+///
+/// # let dir = tempfile::tempdir()?;
+/// let warning = |iteration| Warning { iteration, moment: Moment::Step, message: "skipped".into() };
+/// let mut log = WarningLog::create(dir.path())?;
+/// log.append(warning(10))?;
+/// log.append(warning(20))?;
+/// drop(log);
+///
+/// // The run goes on from a checkpoint of iteration 15.
+/// let log = WarningLog::resume(dir.path(), 15)?;
+/// assert_eq!(log.warnings(), [warning(10)]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct WarningLog {
     path: PathBuf,

@@ -14,6 +14,21 @@ use sed_core::flex;
 ///
 /// Burn clips each tensor by its own norm, which changes the direction of the step; one factor for
 /// all keeps it. A norm that is not finite leaves the gradients untouched: the caller decides.
+///
+/// ```
+/// use burn::{nn::LinearConfig, optim::GradientsParams, tensor::{Device, Tensor}};
+/// use sed_train::train::clip_global_norm;
+///
+/// let device = Device::default();
+/// let layer = LinearConfig::new(2, 1).with_bias(false).init(&device);
+/// let mut grads = GradientsParams::new();
+/// grads.register(layer.weight.id, Tensor::<2>::from_floats([[3.0], [4.0]], &device));
+///
+/// let (clipped, norm) = clip_global_norm(&layer, grads, Some(2.5));
+/// assert_eq!(norm, 5.0);
+/// let clipped = clipped.get::<2>(layer.weight.id).unwrap().into_data();
+/// assert_eq!(clipped.iter::<f32>().collect::<Vec<_>>(), [1.5, 2.0]);
+/// ```
 pub fn clip_global_norm<M: Module>(
     module: &M,
     grads: GradientsParams,

@@ -6,6 +6,30 @@ use serde::{Deserialize, Serialize};
 use super::{Method, OptimizerConfig, RivalsConfig, ScheduleConfig, TeacherConfig, TrainError};
 
 /// A training run: how long, on how much, by which method.
+///
+/// ```
+/// use sed_train::train::{Method, TrainConfig};
+///
+/// let config: TrainConfig = toml::from_str(
+///     r#"
+///     method = "sed"
+///     iterations = 1000
+///     evaluate_every = 500
+///     batch_labeled = 4
+///     batch_unlabeled = 8
+///     burn_in = 200
+///
+///     [schedule]
+///     learning_rate = 0.002
+///     "#,
+/// )?; // all else as published
+/// config.validate()?;
+/// assert_eq!((config.method, config.unlabeled_per_step()), (Method::Sed, 8));
+///
+/// let error = TrainConfig { evaluate_every: 300, ..config }.validate().unwrap_err();
+/// assert!(error.to_string().starts_with("evaluate_every = 300: must divide"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainConfig {
@@ -127,6 +151,14 @@ impl TrainConfig {
 
     /// The same run with another length: burn-in, ramp-up, warm-up and evaluations keep their
     /// parts of it.
+    ///
+    /// ```
+    /// use sed_train::train::TrainConfig;
+    ///
+    /// let config = TrainConfig { iterations: 1000, evaluate_every: 250, burn_in: 200, ..TrainConfig::default() };
+    /// let longer = config.with_iterations(4000);
+    /// assert_eq!((longer.evaluate_every, longer.burn_in), (1000, 800));
+    /// ```
     #[must_use]
     pub fn with_iterations(self, iterations: usize) -> Self {
         let part =
@@ -148,11 +180,28 @@ impl TrainConfig {
     }
 
     /// Unlabeled images that a step of this run reads: 0 for the supervised method.
+    ///
+    /// ```
+    /// use sed_train::train::{Method, TrainConfig};
+    ///
+    /// let config = TrainConfig { batch_unlabeled: 8, ..TrainConfig::default() };
+    /// assert_eq!(config.unlabeled_per_step(), 8);
+    /// assert_eq!(TrainConfig { method: Method::Supervised, ..config }.unlabeled_per_step(), 0);
+    /// ```
     pub fn unlabeled_per_step(&self) -> usize {
         if self.method.is_semi_supervised() { self.batch_unlabeled } else { 0 }
     }
 
     /// The weight in `[0, 1]` of the unsupervised loss at `iteration` (from 0).
+    ///
+    /// ```
+    /// use sed_train::train::TrainConfig;
+    ///
+    /// let config = TrainConfig { burn_in: 100, ramp_up: 50, ..TrainConfig::default() };
+    /// assert_eq!(config.unsupervised_weight(99), 0.0);
+    /// assert!((0.0..1.0).contains(&config.unsupervised_weight(120)));
+    /// assert_eq!(config.unsupervised_weight(150), 1.0);
+    /// ```
     pub fn unsupervised_weight(&self, iteration: usize) -> f64 {
         if self.method == Method::Supervised || iteration < self.burn_in {
             return 0.0;

@@ -31,6 +31,30 @@ use crate::{
 };
 
 /// Where the batches of a run come from.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use sed_train::data::{AugmentConfig, EvalLoader, EvalLoaderConfig, LoaderConfig, TrainLoader};
+/// use sed_train::eval::{CocoEvaluator, GroundTruth};
+/// use sed_train::train::TrainData;
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/scenes.rs")); }
+/// # let dir = tempfile::tempdir()?;
+/// # let setup::Sets { index, labels, labeled, unlabeled, .. } = setup::sets(dir.path())?;
+///
+/// // `labeled` and `unlabeled` have four images each.
+/// let augment = AugmentConfig { image_size: 32, ..AugmentConfig::default() };
+/// let config = LoaderConfig { labeled_batch: 2, unlabeled_batch: 2, ..LoaderConfig::default() };
+/// let valid = EvalLoaderConfig { image_size: 32, ..EvalLoaderConfig::default() };
+/// let data = TrainData {
+///     valid: Arc::new(EvalLoader::new(&labeled, valid)?),
+///     truth: Arc::new(GroundTruth::from_coco(&index, &labels)),
+///     evaluator: Arc::new(CocoEvaluator),
+///     train: Arc::new(TrainLoader::new(labeled, unlabeled, augment, config)?),
+/// };
+/// assert_eq!(data.valid.num_items(), data.truth.image_ids.len());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct TrainData {
     /// Training batches, in order, whose epochs are the iterations between two evaluations.
     pub train: Arc<dyn TrainSource>,
@@ -43,6 +67,18 @@ pub struct TrainData {
 }
 
 /// One evaluation during a run.
+///
+/// ```
+/// use sed_train::train::Evaluation;
+///
+/// # let summary = |ap: f64| -> sed_train::eval::CocoSummary {
+/// #     serde_json::from_value(serde_json::json!({"ap": ap, "classes": []})).unwrap()
+/// # };
+/// // `summary(ap)` has this AP and nothing else.
+/// let evaluation = |iteration, ap| Evaluation { iteration, student: summary(0.1), teacher: summary(ap) };
+/// let evaluations = [evaluation(100, 0.2), evaluation(200, 0.4), evaluation(300, 0.3)];
+/// assert_eq!(Evaluation::best(&evaluations).unwrap().iteration, 200);
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// Optimizer steps taken before it.
@@ -62,6 +98,26 @@ impl Evaluation {
 }
 
 /// What a finished run leaves.
+///
+/// ```
+/// use burn::tensor::Device;
+/// use sed_train::train::{Run, train};
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/training.rs")); }
+/// # use setup::WholeImage;
+/// # let dir = tempfile::tempdir()?;
+/// # let setup::Training { config, data, .. } = setup::training(dir.path())?;
+///
+/// // `data` and `config` are those of four steps; `WholeImage` stands for any `Detector`.
+/// let device = Device::default();
+/// let detector = WholeImage::new(6, &device);
+/// let run = Run::new("first").in_folder(&dir.path().join("run"));
+/// let outcome = train(detector, &data, &config, &device, &run)?;
+/// assert_eq!(outcome.evaluations.last().unwrap().iteration, config.iterations);
+/// // The scalars of each step are in the folder.
+/// let scalars = outcome.log.unwrap().read()?;
+/// assert_eq!(scalars.series("loss").len(), config.iterations);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct TrainOutcome<D> {
     /// The student after the last step, in inference mode.
     pub student: D,
@@ -88,6 +144,28 @@ pub struct TrainOutcome<D> {
 ///
 /// If the configuration is not valid, an image cannot be read, a loss is not finite for five steps in a row, a file
 /// cannot be written, the folder holds a run that is not to be resumed, or one that began with other settings, or a stop was asked for.
+///
+/// ```
+/// use burn::tensor::Device;
+/// use sed_train::train::{Run, TrainConfig, TrainError, train};
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/training.rs")); }
+/// # use setup::WholeImage;
+/// # let dir = tempfile::tempdir()?;
+/// # let setup::Training { config, data, .. } = setup::training(dir.path())?;
+///
+/// // `data` and `config` are those of four steps; `WholeImage` stands for any `Detector`.
+/// let device = Device::default();
+/// let detector = WholeImage::new(6, &device);
+/// let outcome = train(detector, &data, &config, &device, &Run::new("first"))?;
+/// let iterations: Vec<usize> = outcome.evaluations.iter().map(|evaluation| evaluation.iteration).collect();
+/// assert_eq!(iterations, [2, 4]);
+///
+/// // Epochs of the loader have to end where evaluations are.
+/// let other = TrainConfig { evaluate_every: 4, ..config };
+/// let error = train(outcome.student, &data, &other, &device, &Run::new("second")).err();
+/// assert!(matches!(error, Some(TrainError::Epochs { loader: 2, evaluate_every: 4 })));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn train<D: Detector>(
     detector: D,
     data: &TrainData,

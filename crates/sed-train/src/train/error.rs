@@ -6,6 +6,27 @@ use thiserror::Error;
 use crate::{checkpoint::CheckpointError, data::LoaderError, eval::EvalError, report::ReportError};
 
 /// Why a training did not start or did not finish.
+///
+/// ```
+/// use burn::tensor::Device;
+/// use sed_train::train::{Run, Stop, TrainError, train};
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/training.rs")); }
+/// # use setup::WholeImage;
+/// # let dir = tempfile::tempdir()?;
+/// # let setup::Training { config, data, .. } = setup::training(dir.path())?;
+///
+/// // `data` and `config` are those of four steps; `WholeImage` stands for any `Detector`.
+/// let device = Device::default();
+/// let stop = Stop::default();
+/// stop.request(); // as a handler of Ctrl-C does, before the first step is over
+/// let run = Run::new("stopped").stopped_by(stop);
+/// match train(WholeImage::new(6, &device), &data, &config, &device, &run) {
+///     Err(TrainError::Stopped { iteration }) => assert_eq!(iteration, 1),
+///     Err(error) => panic!("{error}"),
+///     Ok(_) => panic!("not stopped"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Error)]
 pub enum TrainError {
     /// A hyper-parameter outside its range.
@@ -78,6 +99,23 @@ pub enum TrainError {
 
 impl TrainError {
     /// The image that stopped the run because it could not be read or prepared, if that is why.
+    ///
+    /// ```
+    /// use burn::tensor::Device;
+    /// use sed_train::data::LoaderError;
+    /// use sed_train::train::{Run, train};
+    /// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/training.rs")); }
+    /// # use setup::WholeImage;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let setup::Training { config, paths, data, .. } = setup::training(dir.path())?;
+    ///
+    /// // `data` and `config` are those of four steps; `WholeImage` stands for any `Detector`.
+    /// let device = Device::default();
+    /// std::fs::remove_dir_all(&paths.train_images)?; // while the run goes on
+    /// let error = train(WholeImage::new(6, &device), &data, &config, &device, &Run::new("first")).err().unwrap();
+    /// assert!(matches!(error.loader(), Some(LoaderError::Image { batch: 0, .. })));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn loader(&self) -> Option<&LoaderError> {
         let Self::Engine(error) = self else { return None };
         match error.as_ref() {

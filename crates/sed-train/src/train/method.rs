@@ -5,6 +5,15 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 /// What is learned from the unlabeled images.
+///
+/// ```
+/// use sed_train::train::Method;
+///
+/// assert_eq!("dense-teacher".parse(), Ok(Method::DenseTeacher));
+/// assert_eq!(Method::Sed.name(), "sed");
+/// let unlabeled = Method::ALL.into_iter().filter(|method| method.is_semi_supervised());
+/// assert_eq!(unlabeled.count(), 6);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Method {
@@ -67,6 +76,15 @@ impl fmt::Display for Method {
 }
 
 /// A name that no method has.
+///
+/// ```
+/// use sed_train::train::Method;
+///
+/// let error = "mean-teacher".parse::<Method>().unwrap_err();
+/// assert_eq!(error.name, "mean-teacher");
+/// assert!(error.to_string().ends_with("there are supervised, pseudo-label, multi-view, soft-label, \
+///                                      dense-teacher, csd, sed"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no method is named {name:?}; there are {}", Method::ALL.map(Method::name).join(", "))]
 pub struct UnknownMethod {

@@ -9,6 +9,17 @@ use super::TrainError;
 
 /// The optimizer, with the conventions of PyTorch where Burn's defaults differ: no dampening of the
 /// momentum, `ε = 1e-8`.
+///
+/// ```
+/// use sed_train::train::OptimizerConfig;
+///
+/// let config: OptimizerConfig = toml::from_str("kind = 'sgd'\nmomentum = 0.9\nweight_decay = 1e-4")?;
+/// assert_eq!(config, OptimizerConfig::Sgd { momentum: 0.9, weight_decay: 1e-4 });
+///
+/// let error = OptimizerConfig::Sgd { momentum: 1.0, weight_decay: 0.0 }.validate().unwrap_err();
+/// assert_eq!(error.to_string(), "optimizer.momentum = 1: must lie in [0, 1)");
+/// # Ok::<(), toml::de::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum OptimizerConfig {
@@ -61,6 +72,22 @@ impl OptimizerConfig {
     }
 
     /// Burn's optimizer.
+    ///
+    /// ```
+    /// use burn::{nn::LinearConfig, optim::GradientsParams, tensor::{Device, Tensor}};
+    /// use sed_train::train::OptimizerConfig;
+    ///
+    /// let device = Device::default().autodiff();
+    /// let layer = LinearConfig::new(1, 1).with_bias(false).init(&device);
+    /// let before = layer.weight.val().into_scalar::<f32>();
+    /// let loss = layer.forward(Tensor::<2>::ones([1, 1], &device)).sum(); // of gradient 1
+    ///
+    /// let mut optimizer = OptimizerConfig::Sgd { momentum: 0.9, weight_decay: 0.0 }.init();
+    /// let grads = GradientsParams::from_grads(loss.backward(), &layer);
+    /// let layer = optimizer.step(0.5, layer, grads);
+    /// let after = layer.weight.val().into_scalar::<f32>();
+    /// assert!((before - after - 0.5).abs() < 1e-6);
+    /// ```
     pub fn init(&self) -> ModuleOptimizer {
         match *self {
             Self::Sgd { momentum, weight_decay } => {

@@ -16,6 +16,20 @@ const RATE_FACTOR: f64 = 4.0;
 const FEW_EXAMPLES: usize = 5;
 
 /// The numbers of a dataset that [`Preflight`] looks at.
+///
+/// ```
+/// use sed_train::train::DataCounts;
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/scenes.rs")); }
+/// # let dir = tempfile::tempdir()?;
+/// # let setup::Sets { labeled, unlabeled, .. } = setup::sets(dir.path())?;
+///
+/// // `labeled` and `unlabeled` have four images each.
+/// let counts = DataCounts::new(&labeled, &unlabeled);
+/// assert_eq!((counts.labeled, counts.unlabeled), (4, 4));
+/// let objects: usize = counts.objects.iter().map(|(_, count)| count).sum();
+/// assert_eq!(objects, labeled.num_objects());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DataCounts {
     /// Labeled images.
@@ -44,6 +58,22 @@ impl DataCounts {
 }
 
 /// What a step costs, as measured on some steps.
+///
+/// ```
+/// use sed_train::train::{DataCounts, Preflight, StepCost, TrainConfig};
+///
+/// let cost = StepCost {
+///     supervised_seconds: 0.1,
+///     unsupervised_seconds: 0.5,
+///     evaluation_seconds: 10.0,
+///     memory: Some(512 << 20),
+/// };
+/// let config = TrainConfig { iterations: 1000, evaluate_every: 500, burn_in: 200, ..TrainConfig::default() };
+/// let data = DataCounts { labeled: 100, unlabeled: 900, objects: vec![("nut".into(), 300)] };
+/// // 200 · 0.1 s + 800 · 0.5 s + 2 · 10 s
+/// let text = Preflight::new(&config, &data).with_cost(&config, &cost).to_text();
+/// assert!(text.contains("about 7 min 20 s") && text.contains("about 512 MiB"));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StepCost {
     /// Seconds of a step on labels alone.
@@ -57,6 +87,23 @@ pub struct StepCost {
 }
 
 /// The plan of a training in a few lines, and what is odd about it.
+///
+/// ```
+/// use sed_train::train::{DataCounts, Preflight, TrainConfig};
+///
+/// let config = TrainConfig {
+///     iterations: 1000,
+///     evaluate_every: 500,
+///     burn_in: 900,
+///     ramp_up: 0,
+///     ..TrainConfig::default()
+/// };
+/// let objects = vec![("nut".into(), 300), ("screw".into(), 0)];
+/// let plan = Preflight::new(&config, &DataCounts { labeled: 100, unlabeled: 900, objects });
+/// assert_eq!(plan.lines[0].0, "steps");
+/// assert!(plan.warnings[0].starts_with("burn-in takes 90 % of the run"));
+/// assert_eq!(plan.warnings[1], "classes without a labeled object, which cannot be learned: screw");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Preflight {
     /// What, and how much.

@@ -9,6 +9,25 @@ use serde::{Deserialize, Serialize};
 use super::TrainError;
 
 /// One entry a [`Method`](super::Method) that has options of its own.
+///
+/// ```
+/// use sed_train::train::{Method, TrainConfig};
+///
+/// let config: TrainConfig = toml::from_str(
+///     r#"
+///     method = "soft-label"
+///
+///     [rivals]
+///     soft_label_weight = 2.0
+///     "#,
+/// )?;
+/// assert_eq!((config.method, config.rivals.soft_label_weight), (Method::SoftLabel, 2.0));
+///
+/// let mut rivals = config.rivals;
+/// rivals.csd_ramp = 1.5;
+/// assert_eq!(rivals.validate().unwrap_err().to_string(), "rivals.csd_ramp = 1.5: must lie in [0, 1]");
+/// # Ok::<(), toml::de::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RivalsConfig {

@@ -29,6 +29,17 @@ pub struct Stop {
 
 impl Stop {
     /// A wish that is spoken by setting `flag`, as a handler of signals does.
+    ///
+    /// ```
+    /// use std::sync::{Arc, atomic::{AtomicBool, Ordering}};
+    ///
+    /// use sed_train::train::Stop;
+    ///
+    /// let flag = Arc::new(AtomicBool::new(false));
+    /// let stop = Stop::by_flag(flag.clone());
+    /// flag.store(true, Ordering::SeqCst); // as a handler of signals does
+    /// assert!(stop.is_requested());
+    /// ```
     pub fn by_flag(flag: Arc<AtomicBool>) -> Self {
         Self { requested: flag }
     }
@@ -45,6 +56,31 @@ impl Stop {
 }
 
 /// Somebody who looks at what the teacher finds, before each evaluation.
+///
+/// ```
+/// use std::sync::{Arc, Mutex};
+///
+/// use burn::tensor::{Device, Tensor};
+/// use sed_core::{ImageBatch, ImageSize};
+/// use sed_train::train::{Run, TeacherWatch, train};
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/training.rs")); }
+/// # use setup::WholeImage;
+/// # let dir = tempfile::tempdir()?;
+/// # let setup::Training { config, data, .. } = setup::training(dir.path())?;
+///
+/// // `data` and `config` are those of four steps; `WholeImage` stands for any `Detector`.
+/// let device = Device::default();
+/// let pixels = Tensor::<4>::zeros([1, 3, 32, 32], &device);
+/// let images = ImageBatch { pixels, sizes: vec![ImageSize::new(32, 32)] };
+/// let looks = Arc::new(Mutex::new(Vec::new()));
+/// let seen = looks.clone();
+/// let watch = TeacherWatch::new(move |steps, detect| {
+///     seen.lock().unwrap().push((steps, detect(&images)[0].len()));
+/// });
+/// train(WholeImage::new(6, &device), &data, &config, &device, &Run::new("first").watched_by(watch))?;
+/// assert_eq!(*looks.lock().unwrap(), [(2, 1), (4, 1)]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct TeacherWatch {
     look: Arc<Look>,
@@ -73,6 +109,34 @@ impl core::fmt::Debug for TeacherWatch {
 }
 
 /// What a run is called, where it writes, and whether it goes on with an earlier one.
+///
+/// ```
+/// use burn::tensor::Device;
+/// use sed_train::train::{Run, Stop, TrainError, train};
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/training.rs")); }
+/// # use setup::WholeImage;
+/// # let dir = tempfile::tempdir()?;
+/// # let setup::Training { config, data, .. } = setup::training(dir.path())?;
+///
+/// // `data` and `config` are those of four steps; `WholeImage` stands for any `Detector`.
+/// let device = Device::default();
+/// let folder = dir.path().join("run");
+/// let run = Run::new("first")
+///     .in_folder(&folder)
+///     .checkpoint_every(1)
+///     .with_identity(toml::toml! { seed = 7 })
+///     .with_concerns(vec!["the labels are few".into()]);
+///
+/// let stop = Stop::default();
+/// stop.request(); // after the first step
+/// let stopped = train(WholeImage::new(6, &device), &data, &config, &device, &run.clone().stopped_by(stop));
+/// assert!(matches!(stopped, Err(TrainError::Stopped { iteration: 1 })));
+///
+/// let outcome = train(WholeImage::new(6, &device), &data, &config, &device, &run.resumed())?;
+/// assert_eq!(outcome.log.unwrap().read()?.series("loss").len(), config.iterations);
+/// assert_eq!(outcome.warnings[0].message, "the labels are few");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Run {
     pub(super) label: String,

@@ -8,6 +8,16 @@ use serde::{Deserialize, Serialize};
 use super::TrainError;
 
 /// Linear warm-up, then a constant rate that falls by a factor at each milestone.
+///
+/// ```
+/// use sed_train::train::ScheduleConfig;
+///
+/// let schedule = ScheduleConfig { learning_rate: 0.02, milestones: vec![0.75, 0.9], ..ScheduleConfig::default() };
+/// assert!(schedule.validate().is_ok());
+///
+/// let error = ScheduleConfig { milestones: vec![0.9, 0.75], ..schedule }.validate().unwrap_err();
+/// assert!(error.to_string().starts_with("schedule.milestones = [0.9, 0.75]: must ascend"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ScheduleConfig {
@@ -95,6 +105,16 @@ impl ScheduleConfig {
 }
 
 /// [`ScheduleConfig`] as a scheduler of Burn's training engine.
+///
+/// ```
+/// use burn::lr_scheduler::LrScheduler;
+/// use sed_train::train::{ScheduleConfig, WarmupMultiStep};
+///
+/// let config = ScheduleConfig { warmup_iterations: 10, ..ScheduleConfig::default() };
+/// let mut scheduler = WarmupMultiStep::new(config.clone(), 100).after(5); // a run that goes on
+/// assert_eq!(scheduler.step(), config.rate_at(5, 100));
+/// assert_eq!(scheduler.step(), config.rate_at(6, 100));
+/// ```
 #[derive(Debug, Clone)]
 pub struct WarmupMultiStep {
     config: ScheduleConfig,

@@ -45,6 +45,27 @@ pub(super) struct Weights {
 ///
 /// The student learns; the teacher is its moving average, lives off the autodiff device and is
 /// never given to the optimizer.
+///
+/// ```
+/// use burn::{tensor::Device, train::TrainStep};
+/// use sed_train::train::SemiSupervised;
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/training.rs")); }
+/// # use setup::WholeImage;
+/// # let dir = tempfile::tempdir()?;
+/// # let setup::Training { config, loader, .. } = setup::training(dir.path())?;
+///
+/// // `config` and `loader` are those of four steps; `WholeImage` stands for any `Detector`.
+/// let detector = WholeImage::new(6, &Device::default().autodiff());
+/// let mut model = SemiSupervised::new(detector, &config)?;
+/// let mut optimizer = config.optimizer.init();
+/// for iteration in 0..config.iterations {
+///     let output = model.step(loader.batch(iteration)?);
+///     let rate = config.schedule.rate_at(iteration, config.iterations);
+///     model = model.optimize(&mut optimizer, rate.into(), output.grads);
+/// }
+/// assert_eq!((model.iteration(), model.skipped_steps()), (config.iterations, 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Module, Debug)]
 pub struct SemiSupervised<D: Detector> {
     /// The detector that the optimizer changes.
@@ -302,10 +323,29 @@ impl<D: Detector> SemiSupervised<D> {
 }
 
 /// The scalars of one step, by name.
+///
+/// ```
+/// use burn::{tensor::Device, train::TrainStep};
+/// use sed_train::train::{SemiSupervised, StepOutput};
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/training.rs")); }
+/// # use setup::WholeImage;
+/// # let dir = tempfile::tempdir()?;
+/// # let setup::Training { config, loader, .. } = setup::training(dir.path())?;
+///
+/// // `config` and `loader` are those of four steps; `WholeImage` stands for any `Detector`.
+/// let model = SemiSupervised::new(WholeImage::new(6, &Device::default().autodiff()), &config)?;
+/// let StepOutput { scalars } = model.step(loader.batch(0)?).item;
+/// // In burn-in the supervised terms are all of the loss.
+/// let names: Vec<&str> = scalars.keys().map(String::as_str).collect();
+/// assert_eq!(names, ["gradient_norm", "head/box", "head/class", "iteration", "loss"]);
+/// assert!((scalars["loss"] - scalars["head/class"] - scalars["head/box"]).abs() < 1e-6);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct StepOutput {
-    /// Losses as they enter the total, as `"head/class"` and `"head/scale_box"`; `"loss"`, the
-    /// total; `"gradient_norm"`, before clipping; `"iteration"`.
+    /// Losses as they enter the total (those on unlabeled images but for the factor `n_u / n_s`), as `"head/class"` and
+    /// `"head/scale_box"`; what a method watches beside them, as `"head/teacher_foreground"`; `"loss"`, the total;
+    /// `"gradient_norm"`, before clipping; `"iteration"`.
     pub scalars: Arc<BTreeMap<String, f64>>,
 }
 

@@ -14,6 +14,23 @@ use super::{TrainError, average::moved};
 ///
 /// They are no weights: the student's are themselves moving averages, of the activations that the
 /// student's own weights gave.
+///
+/// ```
+/// use burn::{module::Module, nn::BatchNormConfig, tensor::{Device, Tensor}};
+/// use sed_train::train::{RunningStatistics, update_teacher};
+///
+/// let device = Device::default().autodiff();
+/// let student = BatchNormConfig::new(1).with_momentum(1.0).init(&device);
+/// let teacher = student.valid(); // with a mean of 0
+/// student.forward(Tensor::<4>::full([2, 1, 1, 1], 8.0, &device)); // which makes the student's 8
+///
+/// let mean = |statistics| {
+///     let teacher = update_teacher(teacher.clone(), &student, 0.75, statistics);
+///     teacher.running_mean.value_sync().into_scalar::<f32>()
+/// };
+/// assert_eq!(mean(RunningStatistics::Average), 2.0);
+/// assert_eq!(mean(RunningStatistics::Copy), 8.0);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RunningStatistics {
@@ -24,6 +41,17 @@ pub enum RunningStatistics {
 }
 
 /// When the teacher starts to average.
+///
+/// ```
+/// use sed_train::train::{AverageFrom, TeacherConfig};
+///
+/// let decay = |average_from, steps| {
+///     TeacherConfig { decay: 0.99, ramp: false, average_from, ..TeacherConfig::default() }.decay_after(steps, 100)
+/// };
+/// assert_eq!(decay(AverageFrom::Start, 50), 0.99);
+/// assert_eq!(decay(AverageFrom::BurnIn, 50), 0.0); // still a copy
+/// assert_eq!(decay(AverageFrom::BurnIn, 150), 0.99);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AverageFrom {
@@ -34,6 +62,15 @@ pub enum AverageFrom {
 }
 
 /// How the teacher follows the student.
+///
+/// ```
+/// use sed_train::train::TeacherConfig;
+///
+/// let config = TeacherConfig { decay: 0.999, ..TeacherConfig::default() };
+/// assert!(config.validate().is_ok());
+/// let error = TeacherConfig { decay: 1.0, ..config }.validate().unwrap_err();
+/// assert_eq!(error.to_string(), "teacher.decay = 1: must lie in [0, 1)");
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TeacherConfig {
@@ -75,6 +112,14 @@ impl TeacherConfig {
 
     /// The decay after `steps` steps of the student, the first `burn_in` of them on labels alone; 0
     /// where the teacher still is a copy.
+    ///
+    /// ```
+    /// use sed_train::train::TeacherConfig;
+    ///
+    /// let config = TeacherConfig { decay: 0.99, ..TeacherConfig::default() };
+    /// assert_eq!(config.decay_after(0, 100), 0.0); // a copy
+    /// assert_eq!(config.decay_after(100_000, 100), 0.99);
+    /// ```
     pub fn decay_after(&self, steps: usize, burn_in: usize) -> f64 {
         let updates = match self.average_from {
             AverageFrom::Start => steps,
@@ -106,6 +151,23 @@ impl TeacherConfig {
 /// # Panics
 ///
 /// If the two modules have not the same parameters.
+///
+/// ```
+/// use burn::{module::Module, nn::{Linear, LinearConfig}, tensor::Device};
+/// use sed_train::train::{RunningStatistics, update_teacher};
+///
+/// let device = Device::default().autodiff();
+/// let layer = LinearConfig::new(1, 1).with_bias(false).init(&device);
+/// let set = |layer: Linear, value: f32| Linear {
+///     weight: layer.weight.map(|weight| (weight.zeros_like() + value).require_grad()),
+///     ..layer
+/// };
+/// let student = set(layer, 1.0);
+/// let teacher = student.valid();
+/// let student = set(student, 3.0); // as after a step
+/// let teacher = update_teacher(teacher, &student, 0.75, RunningStatistics::Average);
+/// assert_eq!(teacher.weight.val().into_scalar::<f32>(), 0.75 * 1.0 + 0.25 * 3.0);
+/// ```
 pub fn update_teacher<M: Module>(
     teacher: M,
     student: &M,

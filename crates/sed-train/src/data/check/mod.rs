@@ -40,6 +40,18 @@ use super::Category;
 use part::Scanned;
 
 /// Where the images of a part lie.
+///
+/// ```
+/// use std::path::Path;
+///
+/// use sed_train::data::check::{self, Parts, Source};
+///
+/// let train = Source::Labeled { annotations: Path::new("missing.json"), images: Path::new("images") };
+/// let more = Source::Unlabeled(Path::new("no/such/folder"));
+/// let parts = Parts { train: Some(train), unlabeled: vec![more], validation: None };
+/// let report = check::check(&parts, &|_, _| ());
+/// assert!(report.parts.iter().all(|part| part.fatal.is_some()));
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub enum Source<'a> {
     /// Images with labels.
@@ -54,6 +66,17 @@ pub enum Source<'a> {
 }
 
 /// What a training would read.
+///
+/// ```
+/// use sed_train::data::check::{self, Parts, Source};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # image::RgbImage::new(4, 3).save(dir.path().join("a.png"))?;
+/// let parts = Parts { unlabeled: vec![Source::Unlabeled(dir.path())], ..Parts::default() };
+/// let report = check::check(&parts, &|_, _| ());
+/// assert_eq!((report.parts[0].name, report.parts[0].images), ("unlabeled", 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Parts<'a> {
     /// Labeled training images.
@@ -65,6 +88,33 @@ pub struct Parts<'a> {
 }
 
 /// What is known of a dataset after a look at all of it.
+///
+/// ```
+/// use sed_train::data::check::{self, Parts, Source};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let (train, val, images) = (dir.path().join("train.json"), dir.path().join("val.json"), dir.path());
+/// # image::RgbImage::new(4, 3).save(images.join("a.png"))?;
+/// # let text = |class: &str| format!(r#"{{
+/// #     "images": [{{"id": 7, "file_name": "a.png", "width": 4, "height": 3}}],
+/// #     "categories": [{{"id": 3, "name": "{class}"}}],
+/// #     "annotations": [{{"id": 1, "image_id": 7, "category_id": 3, "bbox": [1, 1, 2, 2]}}]
+/// # }}"#);
+/// # std::fs::write(&train, text("screw"))?;
+/// # std::fs::write(&val, text("screws"))?;
+/// // The two files name their class `screw` and `screws`, and list the same image.
+/// let parts = Parts {
+///     train: Some(Source::Labeled { annotations: &train, images }),
+///     validation: Some(Source::Labeled { annotations: &val, images }),
+///     ..Parts::default()
+/// };
+/// let report = check::check(&parts, &|_, _| ());
+/// assert!(report.is_refused());
+/// assert_eq!(report.only_in_validation, ["3 screws"]);
+/// assert_eq!(report.overlaps[0].same_content, 1);
+/// assert_eq!(report.num_problems(), 0); // each file is fine by itself
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct CheckReport {
     /// The parts: training, unlabeled ones, validation.
@@ -93,6 +143,22 @@ impl CheckReport {
 
 /// Reads all annotations and decodes all images, on all cores. `progress` is told the images done and
 /// the images of the part that is looked at.
+///
+/// ```
+/// use std::sync::atomic::{AtomicUsize, Ordering};
+///
+/// use sed_train::data::check::{self, Parts, Source};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # image::RgbImage::new(4, 3).save(dir.path().join("a.png"))?;
+/// std::fs::write(dir.path().join("b.png"), "no image")?; // beside a.png, which is one
+/// let parts = Parts { unlabeled: vec![Source::Unlabeled(dir.path())], ..Parts::default() };
+/// let done = AtomicUsize::new(0);
+/// let report = check::check(&parts, &|images, _| { done.fetch_max(images, Ordering::Relaxed); });
+/// assert_eq!(done.into_inner(), 2);
+/// assert!(report.parts[0].report.problems[0].file.ends_with("b.png"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn check(parts: &Parts, progress: &(dyn Fn(usize, usize) + Sync)) -> CheckReport {
     let train = parts.train.map(|source| scan("train", source, None, progress));
     let classes = train.as_ref().map(|part| part.categories.clone()).filter(|classes| !classes.is_empty());

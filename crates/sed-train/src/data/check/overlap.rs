@@ -6,6 +6,29 @@ use serde::Serialize;
 use super::part::Scanned;
 
 /// Images that a part shares with the validation.
+///
+/// ```
+/// use sed_train::data::check::{self, Parts, Source};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let (val, more) = (dir.path().join("val"), dir.path().join("more"));
+/// # for folder in [&val, &more] {
+/// #     std::fs::create_dir(folder)?;
+/// #     image::RgbImage::new(4, 3).save(folder.join("a.png"))?;
+/// # }
+/// # std::fs::copy(val.join("a.png"), more.join("copy.png"))?;
+/// # image::RgbImage::new(5, 5).save(more.join("a.png"))?;
+/// // `more` has a copy of the validation image under another name, and another image under its name.
+/// let parts = Parts {
+///     unlabeled: vec![Source::Unlabeled(&more)],
+///     validation: Some(Source::Unlabeled(&val)),
+///     ..Parts::default()
+/// };
+/// let overlap = &check::check(&parts, &|_, _| ()).overlaps[0];
+/// assert_eq!((overlap.same_content, overlap.same_name), (1, 1));
+/// assert_eq!(overlap.pairs, [(more.join("copy.png"), val.join("a.png"))]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Overlap {
     /// The part's name.
@@ -22,6 +45,20 @@ pub struct Overlap {
 
 impl Overlap {
     /// Pairs that are listed one by one; all are counted.
+    ///
+    /// ```
+    /// use sed_train::data::check::{self, Overlap, Parts, Source};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # for number in 0..30 {
+    /// #     image::RgbImage::new(2, 2).save(dir.path().join(format!("{number}.png")))?;
+    /// # }
+    /// let all = Source::Unlabeled(dir.path()); // 30 images, given twice
+    /// let parts = Parts { unlabeled: vec![all], validation: Some(all), ..Parts::default() };
+    /// let overlap = &check::check(&parts, &|_, _| ()).overlaps[0];
+    /// assert_eq!((overlap.same_content, overlap.pairs.len()), (30, Overlap::MAX_PAIRS));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub const MAX_PAIRS: usize = 20;
 
     /// `None` if the parts share neither content nor a name.

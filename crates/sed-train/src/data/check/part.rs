@@ -15,6 +15,14 @@ use crate::data::{
 const LENIENT: DataPolicy = DataPolicy::new(PolicyMode::Repair, SkipBound::Percent(100.0));
 
 /// The objects of one class.
+///
+/// ```
+/// use sed_train::data::check::{ClassCount, Part};
+///
+/// let class = |name: &str, objects| ClassCount { name: name.into(), objects };
+/// let part = Part { classes: vec![class("nut", 12), class("screw", 0)], ..Part::default() };
+/// assert_eq!(part.empty_classes().collect::<Vec<_>>(), ["screw"]);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ClassCount {
     /// The class' name.
@@ -24,6 +32,28 @@ pub struct ClassCount {
 }
 
 /// How large the objects of a part are.
+///
+/// ```
+/// use sed_train::data::check::{self, Parts, Source};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let (annotations, images) = (dir.path().join("train.json"), dir.path());
+/// # image::RgbImage::new(100, 100).save(images.join("a.png"))?;
+/// # std::fs::write(&annotations, r#"{
+/// #     "images": [{"id": 7, "file_name": "a.png", "width": 100, "height": 100}],
+/// #     "categories": [{"id": 3, "name": "screw"}],
+/// #     "annotations": [{"id": 1, "image_id": 7, "category_id": 3, "bbox": [0, 0, 10, 10]},
+/// #                     {"id": 2, "image_id": 7, "category_id": 3, "bbox": [0, 0, 20, 20]},
+/// #                     {"id": 3, "image_id": 7, "category_id": 3, "bbox": [0, 0, 50, 50]}]
+/// # }"#)?;
+/// // Squares of 10, 20 and 50 pixels.
+/// let train = Source::Labeled { annotations: &annotations, images };
+/// let report = check::check(&Parts { train: Some(train), ..Parts::default() }, &|_, _| ());
+/// let sizes = &report.parts[0].sizes;
+/// assert_eq!((sizes.small, sizes.medium, sizes.large), (2, 1, 0));
+/// assert_eq!(sizes.range, Some([10.0, 20.0, 50.0]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct SizeSummary {
     /// Objects of an area up to 32² pixels.
@@ -52,6 +82,28 @@ impl SizeSummary {
 }
 
 /// What a part of the data holds, and its problems.
+///
+/// ```
+/// use sed_train::data::check::{self, Parts, Source};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let (annotations, images) = (dir.path().join("train.json"), dir.path());
+/// # for name in ["a.png", "b.png"] {
+/// #     image::RgbImage::new(40, 30).save(images.join(name))?;
+/// # }
+/// std::fs::write(&annotations, r#"{
+///     "images": [{"id": 7, "file_name": "a.png", "width": 40, "height": 30},
+///                {"id": 8, "file_name": "b.png", "width": 40, "height": 30}],
+///     "categories": [{"id": 3, "name": "nut"}, {"id": 90, "name": "screw"}],
+///     "annotations": [{"id": 1, "image_id": 7, "category_id": 3, "bbox": [30, 10, 20, 10]}]
+/// }"#)?;
+/// let train = Source::Labeled { annotations: &annotations, images };
+/// let report = check::check(&Parts { train: Some(train), ..Parts::default() }, &|_, _| ());
+/// let part = &report.parts[0];
+/// assert_eq!((part.images, part.background, part.objects, part.clipped), (2, 1, 1, 1));
+/// assert_eq!(part.empty_classes().collect::<Vec<_>>(), ["screw"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Part {
     /// `train`, `unlabeled` or `validation`.

@@ -19,6 +19,23 @@ impl CocoIndex {
     /// # Errors
     ///
     /// A file that is missing or malformed.
+    ///
+    /// ```
+    /// use sed_train::data::CocoIndex;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let file = dir.path().join("train.json");
+    /// std::fs::write(&file, r#"{
+    ///     "images": [{"id": 7, "file_name": "a.png", "width": 40, "height": 30},
+    ///                {"id": 8, "file_name": "b.png", "width": 40, "height": 30}],
+    ///     "categories": [{"id": 3, "name": "screw"}],
+    ///     "annotations": [{"id": 1, "image_id": 8, "category_id": 3, "bbox": [10, 10, 5, 5]}]
+    /// }"#)?;
+    /// let index = CocoIndex::read(&file)?;
+    /// assert_eq!(index.image_ids(), [7, 8]);
+    /// assert_eq!(index.annotated_images()?, [8]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn annotated_images(&self) -> Result<Vec<u64>, DataError> {
         self.images_with(|_| true)
     }

@@ -11,6 +11,25 @@ use crate::data::records::Node;
 use crate::data::{BoxProblem, DataError, DataPolicy, DataReport};
 
 /// One annotation of an image.
+///
+/// ```
+/// use sed_train::data::{CocoIndex, DataPolicy};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let file = dir.path().join("train.json");
+/// std::fs::write(&file, r#"{
+///     "images": [{"id": 7, "file_name": "a.png", "width": 40, "height": 30}],
+///     "categories": [{"id": 3, "name": "screw"}],
+///     "annotations": [{"id": 1, "image_id": 7, "category_id": 3, "bbox": [30, 10, 20, 10]}]
+/// }"#)?;
+/// let index = CocoIndex::read(&file)?;
+/// let labels = index.labels(&[7], DataPolicy::STRICT)?;
+/// let annotation = &labels.annotations()[0];
+/// assert_eq!(annotation.bbox, [30., 10., 20., 10.]);
+/// assert_eq!(annotation.clipped, [30., 10., 40., 20.]); // the image has 40 columns
+/// assert_eq!((annotation.label, annotation.area, annotation.iscrowd), (0, 200., false));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct CocoAnnotation {
     /// Its id in the file.
@@ -30,6 +49,27 @@ pub struct CocoAnnotation {
 }
 
 /// The annotations of the images that were asked for.
+///
+/// ```
+/// use sed_train::data::{CocoIndex, DataPolicy, PolicyMode, SkipBound};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let file = dir.path().join("train.json");
+/// std::fs::write(&file, r#"{
+///     "images": [{"id": 7, "file_name": "a.png", "width": 40, "height": 30},
+///                {"id": 8, "file_name": "b.png", "width": 40, "height": 30}],
+///     "categories": [{"id": 3, "name": "screw"}],
+///     "annotations": [{"id": 1, "image_id": 7, "category_id": 3, "bbox": [10, 10, 5, 5]},
+///                     {"id": 2, "image_id": 7, "category_id": 3, "bbox": [15, 15, -5, -5]}]
+/// }"#)?;
+/// let index = CocoIndex::read(&file)?;
+/// let repair = DataPolicy::new(PolicyMode::Repair, SkipBound::Count(0));
+/// let labels = index.labels(&[7, 8], repair)?;
+/// assert_eq!(labels.image_ids(), [7, 8]); // 8 is background
+/// assert_eq!(labels.annotations()[1].bbox, [10., 10., 5., 5.]);
+/// assert_eq!(labels.report().repairs, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct CocoLabels {
     pub(in crate::data) image_ids: Vec<u64>,

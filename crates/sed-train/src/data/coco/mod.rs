@@ -54,6 +54,22 @@ pub(super) use annotations::clip;
 pub use annotations::{CocoAnnotation, CocoLabels};
 
 /// An image as an annotation file lists it.
+///
+/// ```
+/// use sed_train::data::CocoIndex;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let file = dir.path().join("train.json");
+/// std::fs::write(&file, r#"{
+///     "images": [{"id": 7, "file_name": "a.png", "width": 40, "height": 30}],
+///     "categories": [{"id": 3, "name": "screw"}]
+/// }"#)?;
+/// let index = CocoIndex::read(&file)?;
+/// let image = &index.images()[0];
+/// assert_eq!((image.id, image.file_name.as_str()), (7, "a.png"));
+/// assert_eq!((image.size.width, image.size.height), (40, 30));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CocoImage {
     /// Its id.
@@ -65,6 +81,25 @@ pub struct CocoImage {
 }
 
 /// The images and categories of a labeled dataset, each sorted by id; no annotations.
+///
+/// ```
+/// use sed_train::data::CocoIndex;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let file = dir.path().join("train.json");
+/// std::fs::write(&file, r#"{
+///     "images": [{"id": 8, "file_name": "b.png", "width": 40, "height": 30},
+///                {"id": 7, "file_name": "a.png", "width": 40, "height": 30}],
+///     "categories": [{"id": 90, "name": "screw"}, {"id": 3, "name": "nut"}]
+/// }"#)?;
+/// let index = CocoIndex::read(&file)?;
+/// assert_eq!(index.image_ids(), [7, 8]);
+/// assert_eq!(index.image(8).unwrap().file_name, "b.png");
+/// assert_eq!(index.categories()[1].name, "screw"); // class 1, whatever its id
+/// assert_eq!(index.path(), file);
+/// assert!(index.report().is_clean());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CocoIndex {
     pub(super) path: PathBuf,
@@ -91,6 +126,14 @@ impl CocoIndex {
     /// # Errors
     ///
     /// Those of [`CocoIndex::open`].
+    ///
+    /// ```
+    /// use sed_train::data::{CocoIndex, DataError};
+    ///
+    /// let error = CocoIndex::read("no/such/file.json").unwrap_err();
+    /// assert!(matches!(error, DataError::Io { .. }));
+    /// assert!(error.to_string().starts_with("no/such/file.json: "));
+    /// ```
     pub fn read(path: impl AsRef<Path>) -> Result<Self, DataError> {
         index::read(path.as_ref(), DataPolicy::STRICT)
     }
@@ -105,6 +148,25 @@ impl CocoIndex {
     /// A file that is missing or malformed, an empty list, a category that is wrong or occurs twice;
     /// unless `policy` has them left out, an image that lacks a field, whose id or file name occurs twice,
     /// whose file name leads out of the image folder, or whose size is zero.
+    ///
+    /// ```
+    /// use sed_train::data::{CocoIndex, DataPolicy, PolicyMode, SkipBound};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let file = dir.path().join("train.json");
+    /// std::fs::write(&file, r#"{
+    ///     "images": [{"id": 7, "file_name": "a.png", "width": 40, "height": 30},
+    ///                {"id": 8, "file_name": "b.png", "width": 40, "height": 0}],
+    ///     "categories": [{"id": 3, "name": "screw"}]
+    /// }"#)?;
+    /// assert!(CocoIndex::open(&file, None, DataPolicy::STRICT).is_err());
+    ///
+    /// let lenient = DataPolicy::new(PolicyMode::Skip, SkipBound::Percent(50.0));
+    /// let index = CocoIndex::open(&file, None, lenient)?;
+    /// assert_eq!(index.image_ids(), [7]);
+    /// assert_eq!(index.report().skipped_images, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn open(
         path: impl AsRef<Path>,
         classes: Option<&[Category]>,
@@ -167,6 +229,25 @@ impl CocoIndex {
     /// all; unless `policy` has them left out or repaired, an annotation that lacks a field, whose id
     /// occurs twice, whose image or category does not exist, whose area is negative, or whose box cannot
     /// be a target.
+    ///
+    /// ```
+    /// use sed_train::data::{CocoIndex, DataError, DataPolicy};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let file = dir.path().join("train.json");
+    /// std::fs::write(&file, r#"{
+    ///     "images": [{"id": 7, "file_name": "a.png", "width": 40, "height": 30},
+    ///                {"id": 8, "file_name": "b.png", "width": 40, "height": 30}],
+    ///     "categories": [{"id": 3, "name": "screw"}],
+    ///     "annotations": [{"id": 1, "image_id": 7, "category_id": 3, "bbox": [10, 10, 5, 5]},
+    ///                     {"id": 2, "image_id": 8, "category_id": 3, "bbox": [20, 10, 5, 5]}]
+    /// }"#)?;
+    /// let index = CocoIndex::read(&file)?;
+    /// let labels = index.labels(&[7], DataPolicy::STRICT)?; // the box of image 8 is never in memory
+    /// assert_eq!(labels.annotations().len(), 1);
+    /// assert!(matches!(index.labels(&[9], DataPolicy::STRICT), Err(DataError::ImageNotListed { id: 9, .. })));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn labels(&self, image_ids: &[u64], policy: DataPolicy) -> Result<CocoLabels, DataError> {
         let mut image_ids = image_ids.to_vec();
         image_ids.sort_unstable();
@@ -193,6 +274,26 @@ impl CocoIndex {
     /// # Panics
     ///
     /// If `labels` is of another file.
+    ///
+    /// ```
+    /// use sed_train::data::{CocoIndex, DataPolicy};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let (file, root) = (dir.path().join("train.json"), dir.path());
+    /// # std::fs::write(root.join("a.png"), [])?;
+    /// std::fs::write(&file, r#"{
+    ///     "images": [{"id": 7, "file_name": "a.png", "width": 40, "height": 30}],
+    ///     "categories": [{"id": 3, "name": "screw"}],
+    ///     "annotations": [{"id": 1, "image_id": 7, "category_id": 3, "bbox": [10, 10, 5, 5]},
+    ///                     {"id": 2, "image_id": 7, "category_id": 3, "bbox": [0, 0, 9, 9], "iscrowd": 1}]
+    /// }"#)?;
+    /// let index = CocoIndex::read(&file)?;
+    /// let labels = index.labels(&index.image_ids(), DataPolicy::STRICT)?;
+    /// let set = index.labeled_set(root, &labels)?;
+    /// assert_eq!(set.samples[0].targets.boxes, [[10.0, 10.0, 15.0, 15.0]]);
+    /// assert_eq!(set.samples[0].targets.crowds, [[0.0, 0.0, 9.0, 9.0]]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn labeled_set(&self, root: impl AsRef<Path>, labels: &CocoLabels) -> Result<LabeledSet, DataError> {
         let mut targets: HashMap<u64, Targets> = HashMap::with_capacity(labels.image_ids().len());
         for annotation in labels.annotations() {
@@ -227,6 +328,23 @@ impl CocoIndex {
     /// # Errors
     ///
     /// An id that is not listed, or the first image file that is missing.
+    ///
+    /// ```
+    /// use sed_train::data::{CocoIndex, DataError};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let (file, root) = (dir.path().join("train.json"), dir.path());
+    /// # std::fs::write(root.join("b.png"), [])?;
+    /// std::fs::write(&file, r#"{
+    ///     "images": [{"id": 7, "file_name": "missing.png", "width": 40, "height": 30},
+    ///                {"id": 8, "file_name": "b.png", "width": 40, "height": 30}],
+    ///     "categories": [{"id": 3, "name": "screw"}]
+    /// }"#)?;
+    /// let index = CocoIndex::read(&file)?;
+    /// assert_eq!(index.unlabeled_set(root, &[8])?.images[0].key, "b.png");
+    /// assert!(matches!(index.unlabeled_set(root, &[7, 8]), Err(DataError::Io { .. })));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn unlabeled_set(
         &self,
         root: impl AsRef<Path>,
@@ -260,6 +378,20 @@ impl UnlabeledSet {
     ///
     /// A file that is missing or malformed, no images, a file name that occurs twice or leads out
     /// of `root`, an image file that is missing.
+    ///
+    /// ```
+    /// use sed_train::data::UnlabeledSet;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let (list, root) = (dir.path().join("more.json"), dir.path());
+    /// # std::fs::write(root.join("b.png"), [])?;
+    /// # std::fs::write(root.join("a.png"), [])?;
+    /// std::fs::write(&list, r#"{"images": [{"file_name": "b.png"}, {"file_name": "a.png"}]}"#)?;
+    /// let set = UnlabeledSet::from_json(&list, root)?;
+    /// assert_eq!(set.images[0].path, root.join("b.png"));
+    /// assert_eq!(set.len(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn from_json(path: impl AsRef<Path>, root: impl AsRef<Path>) -> Result<Self, DataError> {
         let mut folder = ImageFolder::new(root.as_ref());
         let image = |key: String| {

@@ -7,6 +7,18 @@ use crate::data::invalid_config::{require, require_probability, require_range};
 /// How the generated scenes look. Every number that makes them easy or hard is a field.
 ///
 /// Sizes are in pixels, colours in `[0, 1]`.
+///
+/// ```
+/// use sed_train::data::scenes::SceneConfig;
+///
+/// let config = SceneConfig { image_size: 128, objects: [2, 6], ..SceneConfig::default() };
+/// assert!(config.validate().is_ok());
+/// // A folder by this name holds these scenes and no others.
+/// assert_ne!(config.fingerprint(), SceneConfig { seed: 1, ..config.clone() }.fingerprint());
+///
+/// let error = SceneConfig { objects: [0, 6], ..config }.validate().unwrap_err();
+/// assert_eq!(error.field, "objects");
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SceneConfig {

@@ -18,6 +18,19 @@ use crate::data::{HostRng, InvalidConfig, Purpose};
 const CONFIG_FILE: &str = "scenes.json";
 
 /// Where the parts of a generated dataset lie.
+///
+/// ```
+/// use sed_train::data::{CocoIndex, DataPolicy, scenes::{SceneConfig, generate}};
+///
+/// # let dir = tempfile::tempdir()?;
+/// let config = SceneConfig { image_size: 32, train_images: 3, val_images: 1, ..SceneConfig::default() };
+/// let paths = generate(&config, &dir.path().join("scenes"))?;
+/// assert!(paths.train_annotations.starts_with(&paths.root));
+/// let index = CocoIndex::read(&paths.train_annotations)?;
+/// let labels = index.labels(&index.image_ids(), DataPolicy::STRICT)?;
+/// assert_eq!(index.labeled_set(&paths.train_images, &labels)?.len(), 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScenePaths {
     /// The folder of everything.
@@ -45,6 +58,19 @@ impl ScenePaths {
 }
 
 /// Why scenes could not be generated.
+///
+/// ```
+/// use sed_train::data::scenes::{SceneConfig, SceneError, generate};
+///
+/// # let dir = tempfile::tempdir()?;
+/// std::fs::write(dir.path().join("thesis.txt"), "not to be overwritten")?;
+/// let error = generate(&SceneConfig::default(), dir.path()).unwrap_err();
+/// assert!(matches!(error, SceneError::Occupied { .. }));
+///
+/// let error = generate(&SceneConfig { image_size: 0, ..SceneConfig::default() }, dir.path()).unwrap_err();
+/// assert_eq!(error.to_string(), "scenes: image_size = 0: must be within 16 and 4096");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum SceneError {
     /// A field of the configuration is out of range.
@@ -80,6 +106,20 @@ fn io_error(path: &Path) -> impl Fn(io::Error) -> SceneError {
 /// # Errors
 ///
 /// An invalid configuration, a folder with other content, or a file that cannot be written.
+///
+/// ```
+/// use sed_train::data::scenes::{SceneConfig, generate};
+///
+/// # let dir = tempfile::tempdir()?;
+/// let config = SceneConfig { image_size: 32, train_images: 2, val_images: 1, ..SceneConfig::default() };
+/// let paths = generate(&config, &dir.path().join("scenes"))?;
+/// let written = paths.train_annotations.metadata()?.modified()?;
+///
+/// assert_eq!(generate(&config, &paths.root)?, paths); // they are there already
+/// assert_eq!(paths.train_annotations.metadata()?.modified()?, written);
+/// assert_eq!(std::fs::read_dir(&paths.train_images)?.count(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn generate(config: &SceneConfig, dir: &Path) -> Result<ScenePaths, SceneError> {
     config.validate()?;
     if holds(config, dir) {

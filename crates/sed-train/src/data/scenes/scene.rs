@@ -14,6 +14,18 @@ use crate::data::HostRng;
 const PLACEMENT_TRIES: usize = 20;
 
 /// A picture with its labeled objects; labels are positions in [`ShapeClass::ALL`].
+///
+/// ```
+/// use sed_train::data::{HostRng, Purpose, scenes::{Scene, SceneConfig, ShapeClass}};
+///
+/// let config = SceneConfig { image_size: 48, ..SceneConfig::default() };
+/// let draw = |index| Scene::draw(&config, &mut HostRng::new(config.seed, Purpose::TrainScene, index, 0));
+/// let scene = draw(0);
+/// assert_eq!(scene.image.dimensions(), (48, 48));
+/// assert!(scene.targets.labels.iter().all(|&label| label < ShapeClass::ALL.len()));
+/// assert_eq!(draw(0).image, scene.image);
+/// assert_ne!(draw(1).image, scene.image);
+/// ```
 #[derive(Debug, Clone)]
 pub struct Scene {
     /// The picture.

@@ -5,6 +5,14 @@ use std::f32::consts::{PI, TAU};
 use crate::data::HostRng;
 
 /// A class of object: its shape.
+///
+/// ```
+/// use sed_train::data::scenes::ShapeClass;
+///
+/// let names = ShapeClass::ALL.map(ShapeClass::name);
+/// assert_eq!(names, ["disc", "ring", "triangle", "square", "star", "cross"]);
+/// assert_eq!(ShapeClass::ALL[ShapeClass::Star as usize], ShapeClass::Star);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ShapeClass {
     /// A filled circle.

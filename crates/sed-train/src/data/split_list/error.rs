@@ -3,6 +3,23 @@ use std::path::PathBuf;
 use super::{DataError, ListedNumbers};
 
 /// A split list that cannot be used. The text names the file, and the entry where there is one.
+///
+/// ```
+/// use sed_train::data::{CocoIndex, SplitListError, SplitManifest};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let (file, list) = (dir.path().join("train.json"), dir.path().join("list.txt"));
+/// # std::fs::write(&file, r#"{
+/// #     "images": [{"id": 7, "file_name": "a.png", "width": 4, "height": 4}],
+/// #     "categories": [{"id": 1, "name": "screw"}]
+/// # }"#)?;
+/// let index = CocoIndex::read(&file)?; // of image 7 alone
+/// std::fs::write(&list, "9\n")?;
+/// let error = SplitManifest::import(&list, None, None, &index).unwrap_err();
+/// assert!(matches!(error, SplitListError::UnknownId { id: 9, .. }));
+/// assert!(error.to_string().contains("image id 9 is not in "));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum SplitListError {
     /// A file that is missing or malformed.

@@ -19,6 +19,14 @@ use super::{CocoIndex, DataError, SplitManifest};
 const MAX_TEXT_BYTES: u64 = 64 << 20;
 
 /// What the numbers of a list stand for.
+///
+/// ```
+/// use sed_train::data::ListedNumbers;
+///
+/// assert_eq!("positions".parse(), Ok(ListedNumbers::Positions));
+/// let names = ListedNumbers::ALL.map(ListedNumbers::name);
+/// assert_eq!(names, ["image-ids", "positions", "positions-with-objects"]);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ListedNumbers {
@@ -80,6 +88,27 @@ impl SplitManifest {
     ///
     /// A file that is missing or malformed, a key or a meaning of numbers that is missing or makes no sense, an entry that is no image of
     /// `index` or is listed twice, an empty list.
+    ///
+    /// ```
+    /// use sed_train::data::{CocoIndex, ListedNumbers, SplitManifest};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let (file, text, lists) = (dir.path().join("t.json"), dir.path().join("l.txt"), dir.path().join("l.json"));
+    /// # std::fs::write(&file, r#"{
+    /// #     "images": [{"id": 7, "file_name": "a.png", "width": 4, "height": 4},
+    /// #                {"id": 8, "file_name": "b.png", "width": 4, "height": 4}],
+    /// #     "categories": [{"id": 1, "name": "screw"}]
+    /// # }"#)?;
+    /// let index = CocoIndex::read(&file)?; // of the images 7, a.png, and 8, b.png
+    /// std::fs::write(&text, "b.png\n")?;
+    /// let split = SplitManifest::import(&text, None, None, &index)?;
+    /// assert_eq!((split.labeled, split.unlabeled, split.percent), (vec![8], vec![7], 50.0));
+    ///
+    /// std::fs::write(&lists, r#"{"50.0": {"1": [0], "2": [1]}}"#)?;
+    /// let split = SplitManifest::import(&lists, Some("50.0/2"), Some(ListedNumbers::Positions), &index)?;
+    /// assert_eq!(split.labeled, [8]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn import(
         path: impl AsRef<Path>,
         key: Option<&str>,

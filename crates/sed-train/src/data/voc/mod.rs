@@ -50,6 +50,16 @@ use element::Element;
 pub(super) use listing::is_voc;
 
 /// The largest annotation file of an image, in bytes.
+///
+/// ```
+/// use sed_train::data::{CocoIndex, DataError, DataPolicy, voc::MAX_FILE_BYTES};
+///
+/// # let dir = tempfile::tempdir()?;
+/// std::fs::File::create(dir.path().join("a.xml"))?.set_len(MAX_FILE_BYTES + 1)?;
+/// let index = CocoIndex::open(dir.path(), None, DataPolicy::STRICT);
+/// assert!(matches!(index, Err(DataError::TooLarge { limit: MAX_FILE_BYTES, .. })));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub const MAX_FILE_BYTES: u64 = 16 << 20;
 /// The most elements, attributes and texts of a file.
 const MAX_NODES: u32 = 500_000;

@@ -11,6 +11,23 @@ const POINTS: usize = 240;
 const SIZE: (u32, u32) = (640, 340);
 
 /// Curves over one horizontal axis.
+///
+/// ```
+/// use sed_train::report::{Chart, HtmlPage, Series};
+///
+/// let chart = Chart {
+///     title: "Loss".into(),
+///     x_label: "iteration".into(),
+///     x: None,
+///     y: Some(0.0..=2.0),
+///     series: vec![Series { name: "loss".into(), points: vec![(0.0, 2.0), (100.0, 1.0)] }],
+/// };
+/// let mut page = HtmlPage::new("A run");
+/// page.charts(&[chart])?;
+/// let html = page.finish();
+/// assert!(html.contains("<svg") && html.contains("iteration"));
+/// # Ok::<(), sed_train::report::ReportError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Chart {
     /// The caption.

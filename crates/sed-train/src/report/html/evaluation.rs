@@ -21,6 +21,23 @@ const MATRIX: usize = 30;
 const CONFUSIONS: usize = 30;
 
 /// What is found right and wrong on labeled images by one set of detections.
+///
+/// ```
+/// use sed_train::eval::CocoEvaluator;
+/// use sed_train::report::EvaluationReport;
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/truth.rs")); }
+/// # use setup::{found, truth};
+/// # let truth = truth();
+///
+/// // The only object, of class 1 in image 1, is found, and something in image 2 that is not there.
+/// let report = EvaluationReport::new(&truth, &[found(1, 1, 0.9), found(2, 1, 0.3)], &CocoEvaluator)?;
+/// assert_eq!(report.confusion.count(Some(1), Some(1)), 1);
+/// assert!(report.threshold > 0.3 && report.threshold <= 0.9); // the wrong one is left out
+/// assert_eq!(report.best(5)[0].image_id, 1);
+/// assert!(report.worst(5).is_empty());
+/// assert!(report.warnings("teacher")[0].contains("nut")); // without an object nothing is known of it
+/// # Ok::<(), sed_train::eval::EvalError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct EvaluationReport {
     /// The COCO numbers.

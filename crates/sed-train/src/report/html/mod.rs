@@ -14,6 +14,25 @@ pub use pseudo_labels::PseudoLabelSnapshot;
 use super::{ReportError, ResultTable};
 
 /// All that a run's page shows. Parts that are empty are left out.
+///
+/// ```
+/// use sed_train::report::{Cell, ResultTable, RunReport};
+///
+/// let mut results = ResultTable::new(["method", "AP"]);
+/// results.push([Cell::from("sed"), Cell::number(34.2, 1)]);
+/// let report = RunReport {
+///     title: "Screws & nuts".into(),
+///     facts: vec!["40 labeled images".into()],
+///     warnings: vec![],
+///     results,
+///     curves: vec![],
+///     models: vec![],
+///     config: "seed = 7\n".into(),
+/// };
+/// let html = report.to_html()?;
+/// assert!(html.contains("Screws &amp; nuts") && html.contains("34.2") && html.contains("seed = 7"));
+/// # Ok::<(), sed_train::report::ReportError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct RunReport {
     /// The title of the page.
@@ -33,6 +52,35 @@ pub struct RunReport {
 }
 
 /// One model of a [`RunReport`].
+///
+/// ```
+/// use sed_train::eval::CocoEvaluator;
+/// use sed_train::report::{EvaluationReport, Figure, ModelReport, ResultTable, RunReport};
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/truth.rs")); }
+/// # use setup::{found, truth};
+/// # let truth = truth();
+///
+/// let model = ModelReport {
+///     name: "sed (teacher)".into(),
+///     // The only object, of class 1 in image 1, is found.
+///     evaluation: EvaluationReport::new(&truth, &[found(1, 1, 0.9)], &CocoEvaluator)?,
+///     best: vec![Figure { caption: "image 1".into(), picture: image::RgbImage::new(8, 8) }],
+///     worst: vec![],
+///     pseudo_labels: vec![],
+/// };
+/// # let report = RunReport {
+/// #     title: "A run".into(),
+/// #     facts: vec![],
+/// #     warnings: vec![],
+/// #     results: ResultTable::new(["method"]),
+/// #     curves: vec![],
+/// #     models: vec![model.clone()],
+/// #     config: String::new(),
+/// # };
+/// let html = RunReport { models: vec![model], ..report }.to_html()?;
+/// assert!(html.contains("sed (teacher)") && html.contains("image 1"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct ModelReport {
     /// Its name.

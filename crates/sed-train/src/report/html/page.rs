@@ -12,6 +12,17 @@ use crate::report::{ReportError, ResultTable};
 const STYLE: &str = include_str!("style.css");
 
 /// A picture with what it shows.
+///
+/// ```
+/// use image::RgbImage;
+/// use sed_train::report::{Figure, HtmlPage};
+///
+/// let mut page = HtmlPage::new("Pictures");
+/// page.pictures(&[Figure { caption: "a.png".into(), picture: RgbImage::new(8, 8) }])?;
+/// let html = page.finish();
+/// assert!(html.contains("a.png") && html.contains("data:image/png;base64,")); // no other file is needed
+/// # Ok::<(), sed_train::report::ReportError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Figure {
     /// The text below it.
@@ -43,6 +54,23 @@ pub struct HtmlPage {
 
 impl HtmlPage {
     /// An empty page.
+    ///
+    /// ```
+    /// use sed_train::report::{Cell, HtmlPage, ResultTable};
+    ///
+    /// let mut table = ResultTable::new(["method", "AP"]);
+    /// table.push([Cell::from("sed"), Cell::number(34.2, 1)]);
+    ///
+    /// let mut page = HtmlPage::new("A run");
+    /// page.section("Results");
+    /// page.heading("All classes");
+    /// page.table(&table);
+    /// page.note("AP is the mean over ten IoUs.");
+    /// page.warnings(&["the labels are few".to_owned()]);
+    /// page.folded("Configuration", "seed = 7");
+    /// let html = page.finish();
+    /// assert!(html.contains("34.2") && html.contains("the labels are few") && html.contains("seed = 7"));
+    /// ```
     pub fn new(title: &str) -> Self {
         Self { title: escape(title), sections: Vec::new(), body: String::new() }
     }

@@ -16,6 +16,22 @@ use crate::{
 const IOU: f64 = 0.5;
 
 /// What a teacher made of the same unlabeled images after some iterations.
+///
+/// ```
+/// use sed_train::report::PseudoLabelSnapshot;
+/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/truth.rs")); }
+/// # use setup::{found, truth};
+/// # let truth = truth();
+///
+/// // The only object, of class 1 in image 1, is found, and something in image 2 that is not there.
+/// let detections = [found(1, 1, 0.9), found(2, 1, 0.8)];
+/// let snapshot = PseudoLabelSnapshot::new(100, 0.7, &detections, Some(&truth), vec![])?;
+/// assert_eq!((snapshot.images, snapshot.labels), (2, 2));
+/// assert_eq!((snapshot.precision, snapshot.recall), (Some(0.5), Some(1.0)));
+/// // Where the true objects are not known, pseudo-labels are counted alone.
+/// assert_eq!(PseudoLabelSnapshot::new(100, 0.7, &detections, None, vec![])?.precision, None);
+/// # Ok::<(), sed_train::eval::EvalError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PseudoLabelSnapshot {
     /// Optimizer steps before it.

@@ -29,6 +29,20 @@ const PREFIX: &str = "events.out.tfevents.";
 /// TensorBoard reads the files of a folder as one run, in the order of their names.
 ///
 /// Format: records of TensorFlow, `length, checksum, data, checksum`, with an `Event` message each.
+///
+/// ```
+/// use image::RgbImage;
+/// use sed_train::report::TensorBoardLog;
+///
+/// # let dir = tempfile::tempdir()?;
+/// let mut log = TensorBoardLog::create(dir.path())?;
+/// log.append(0, &[("head/class".to_owned(), 0.5)].into())?;
+/// log.append_image(0, "pseudo-labels", &RgbImage::new(8, 8))?;
+/// drop(log);
+/// TensorBoardLog::resume(dir.path(), 0)?; // in a file of its own
+/// assert_eq!(std::fs::read_dir(dir.path())?.count(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct TensorBoardLog {
     path: PathBuf,
