@@ -19,6 +19,10 @@ use burn::tensor::{Device, Tensor};
 use thiserror::Error;
 
 /// The environment variable with the word by which a server of devices knows its clients, if it asks for one.
+///
+/// ```
+/// assert_eq!(sed_core::device::REMOTE_TOKEN, "SED_REMOTE_TOKEN");
+/// ```
 pub const REMOTE_TOKEN: &str = "SED_REMOTE_TOKEN";
 
 /// A backend that can be compiled in.

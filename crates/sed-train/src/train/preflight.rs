@@ -69,7 +69,7 @@ impl DataCounts {
 ///     memory: Some(512 << 20),
 /// };
 /// let config = TrainConfig { iterations: 1000, evaluate_every: 500, burn_in: 200, ..TrainConfig::default() };
-/// let data = DataCounts { labeled: 100, unlabeled: 900, objects: vec![("nut".into(), 300)] };
+/// let data = DataCounts { labeled: 100, unlabeled: 900, sources: vec![], objects: vec![("nut".into(), 300)] };
 /// // 200 · 0.1 s + 800 · 0.5 s + 2 · 10 s
 /// let text = Preflight::new(&config, &data).with_cost(&config, &cost).to_text();
 /// assert!(text.contains("about 7 min 20 s") && text.contains("about 512 MiB"));
@@ -99,7 +99,7 @@ pub struct StepCost {
 ///     ..TrainConfig::default()
 /// };
 /// let objects = vec![("nut".into(), 300), ("screw".into(), 0)];
-/// let plan = Preflight::new(&config, &DataCounts { labeled: 100, unlabeled: 900, objects });
+/// let plan = Preflight::new(&config, &DataCounts { labeled: 100, unlabeled: 900, sources: vec![], objects });
 /// assert_eq!(plan.lines[0].0, "steps");
 /// assert!(plan.warnings[0].starts_with("burn-in takes 90 % of the run"));
 /// assert_eq!(plan.warnings[1], "classes without a labeled object, which cannot be learned: screw");
@@ -147,6 +147,15 @@ impl Preflight {
     }
 
     /// Adds how the parts of a step are shared by so many devices; with one there is nothing to add.
+    ///
+    /// ```
+    /// use sed_train::train::{DataCounts, Preflight, TrainConfig};
+    ///
+    /// let config = TrainConfig { accumulation: 4, ..TrainConfig::default() };
+    /// let data = DataCounts { labeled: 100, unlabeled: 900, sources: vec![], objects: vec![("nut".into(), 300)] };
+    /// let plan = Preflight::new(&config, &data).on_devices(&config, 2);
+    /// assert!(plan.to_text().contains("2, each takes 2 parts of a step"));
+    /// ```
     #[must_use]
     pub fn on_devices(mut self, config: &TrainConfig, devices: usize) -> Self {
         if devices > 1 {

@@ -206,6 +206,22 @@ impl Run {
     /// copies student and teacher to every further device and adds the gradients up on the first one in the order of the parts, so
     /// the number of devices does not change the result where all compute alike. Running statistics of trained batch norms are those of the first device's
     /// parts.
+    ///
+    /// ```
+    /// use burn::tensor::Device;
+    /// use sed_train::train::{Run, TrainError, train};
+    /// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/training.rs")); }
+    /// # use setup::WholeImage;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let setup::Training { config, data, .. } = setup::training(dir.path())?;
+    ///
+    /// // A step in one part cannot be shared.
+    /// let device = Device::default();
+    /// let run = Run::new("shared").spread_over([Device::default()]);
+    /// let refused = train(WholeImage::new(6, &device), &data, &config, &device, &run);
+    /// assert!(matches!(refused, Err(TrainError::Config { field, .. }) if field == "accumulation"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn spread_over(self, further: impl IntoIterator<Item = Device>) -> Self {
         let further_devices = further.into_iter().map(Device::without_autodiff).collect();
