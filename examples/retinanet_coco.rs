@@ -20,7 +20,7 @@ use common::{
 };
 
 fn main() -> ExitCode {
-    common::exit_code(run(TrainingArgs::parse()))
+    common::exit_code(|| run(TrainingArgs::parse()))
 }
 
 fn run(args: TrainingArgs) -> Result<()> {

@@ -33,7 +33,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    common::exit_code(run(&Args::parse()))
+    common::exit_code(|| run(&Args::parse()))
 }
 
 fn run(args: &Args) -> Result<()> {

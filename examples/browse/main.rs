@@ -38,7 +38,7 @@ use options::Options;
 use pictures::{Pictures, Teacher};
 
 fn main() -> ExitCode {
-    common::exit_code(run(&Options::parse()))
+    common::exit_code(|| run(&Options::parse()))
 }
 
 fn run(options: &Options) -> Result<()> {

@@ -6,6 +6,7 @@ pub mod args;
 pub mod compare;
 pub mod data;
 pub mod dry_run;
+mod fault;
 pub mod models;
 pub mod preset;
 pub mod report;
@@ -23,9 +24,9 @@ use args::Args;
 use sed::train::train::TrainError;
 
 /// The exit code of a program; an error is printed in one line, with those of its causes that its
-/// own text does not give yet.
-pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
-    let Err(error) = result else { return ExitCode::SUCCESS };
+/// own text does not give yet. So is a panic, as by a device that is lost.
+pub fn exit_code(main: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
+    let Err(error) = fault::caught(main) else { return ExitCode::SUCCESS };
     let mut text = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {
         if !text.contains(&cause) {

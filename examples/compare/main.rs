@@ -37,7 +37,7 @@ use variants::{Variant, variants};
 const RECIPE_FILE: &str = "recipe.toml";
 
 fn main() -> ExitCode {
-    common::exit_code(run(Options::parse()))
+    common::exit_code(|| run(Options::parse()))
 }
 
 fn run(mut options: Options) -> Result<()> {

@@ -49,7 +49,7 @@ use subject::Subject;
 const SIZE_BINS: usize = 40;
 
 fn main() -> ExitCode {
-    common::exit_code(run(Options::parse()))
+    common::exit_code(|| run(Options::parse()))
 }
 
 fn run(options: Options) -> Result<()> {

@@ -26,7 +26,7 @@ use sed::{
 };
 
 fn main() -> ExitCode {
-    common::exit_code(run(&Args::parse()))
+    common::exit_code(|| run(&Args::parse()))
 }
 
 fn run(args: &Args) -> Result<()> {

@@ -106,7 +106,7 @@ struct NamedResult<'a> {
 }
 
 fn main() -> ExitCode {
-    common::exit_code(run(&Options::parse()))
+    common::exit_code(|| run(&Options::parse()))
 }
 
 fn run(options: &Options) -> Result<()> {

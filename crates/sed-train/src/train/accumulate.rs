@@ -93,20 +93,19 @@ fn round<D: Detector>(
     first: usize,
 ) -> Vec<Part> {
     let Some((main, others)) = replicas.split_first_mut() else { return Vec::new() };
-    let other_parts: Vec<Part> = thread::scope(|scope| {
+    thread::scope(|scope| {
         let started: Vec<_> = others
             .iter_mut()
             .zip(first + 1..)
             .map(|(replica, part)| scope.spawn(move || replica.part(batch, division, part)))
             .collect();
-        let own = main.part(batch, division, first);
-        let others =
-            started.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
-        std::iter::once(own).chain(others).collect()
-    });
-    let move_to_main = |part: Part| Part { grads: part.grads.to_device(&main.plain, &main.student), ..part };
-    let mut parts = other_parts.into_iter();
-    parts.next().into_iter().chain(parts.map(move_to_main)).collect()
+        let mut parts = vec![main.part(batch, division, first)];
+        for thread in started {
+            let part = thread.join().unwrap_or_else(|panic| resume_unwind(panic));
+            parts.push(Part { grads: part.grads.to_device(&main.plain, &main.student), ..part });
+        }
+        parts
+    })
 }
 
 /// What a part of a batch gives.
