@@ -192,14 +192,11 @@ fn a_batch_that_cannot_be_divided_is_refused() {
 }
 
 /// The metrics and the weights that a run of eight steps leaves; it stops once in the middle if `stops`.
-fn run(folder: &Path, accumulation: usize, stops: bool) -> (String, Vec<f32>) {
+fn run(detector: &CellDetector, folder: &Path, accumulation: usize, stops: bool) -> (String, Vec<f32>) {
     let fixture = Fixture::new();
     let config = config(Normalizer::TeacherForeground, accumulation);
     let device = Device::default();
-    let once = |run: Run| {
-        device.seed(3);
-        train(CellDetector::new(2, &device), &fixture.data(2), &config, &device, &run)
-    };
+    let once = |run: Run| train(detector.clone(), &fixture.data(2), &config, &device, &run);
     let steps = || Run::new("parts").in_folder(folder).checkpoint_every(3);
     if stops {
         let stop = Stop::default();
@@ -230,12 +227,13 @@ fn weights(detector: &CellDetector) -> Vec<f32> {
 #[test]
 fn a_run_in_parts_goes_on_as_if_it_had_not_stopped() {
     let folder = tempfile::tempdir().unwrap();
-    let whole = run(&folder.path().join("whole"), 2, false);
-    let stopped = run(&folder.path().join("stopped"), 2, true);
+    let detector = CellDetector::new(2, &Device::default());
+    let whole = run(&detector, &folder.path().join("whole"), 2, false);
+    let stopped = run(&detector, &folder.path().join("stopped"), 2, true);
     assert!(whole == stopped, "{}\n{}", whole.0, stopped.0);
     // One row a step, not one a part; three evaluations' rows are not among them.
     let rows = whole.0.lines().count();
-    let at_once = run(&folder.path().join("at_once"), 1, false);
+    let at_once = run(&detector, &folder.path().join("at_once"), 1, false);
     assert_eq!(rows, at_once.0.lines().count());
     assert_ne!(whole.1, at_once.1);
 }
