@@ -199,8 +199,12 @@ fn a_step_that_is_not_finite_changes_nothing() {
         }),
         ("a box", |_, batch| batch.targets[0].boxes[0][2] = f32::NAN),
     ];
-    for (what, spoil) in spoil {
-        let config = TrainConfig { burn_in: 1, optimizer: momentum(), ..config() };
+    let taught =
+        Method::ALL.into_iter().filter(|method| *method != Method::Csd && method.is_semi_supervised());
+    let cases = taught.flat_map(|method| spoil.map(|(what, spoil)| (method, what, spoil)));
+    for (method, what, spoil) in cases {
+        let what = format!("{method}: {what}");
+        let config = TrainConfig { method, burn_in: 1, optimizer: momentum(), ..config() };
         let mut optimizer = config.optimizer.init();
         let model = SemiSupervised::new(detector(), &config).unwrap();
         let (mut model, _) = step(model, &mut optimizer, batch(0));

@@ -44,7 +44,8 @@ pub enum VocInterpolation {
 /// its object; wrong if the object was found already, even where it would do for another one. Marked objects need not be found.
 ///
 /// VOC counts corners as whole pixels, both ends included. With boxes `[x1 − 1, y1 − 1, x2, y2]`, which cover the
-/// same pixels, the IoU of continuous coordinates that is used here is the same. (Everingham et al., *The PASCAL Visual Object
+/// same pixels, the IoU of continuous coordinates that is used here is the same. `scripts/check_voc.py` compares the numbers with another
+/// implementation's. (Everingham et al., *The PASCAL Visual Object
 /// Classes Challenge*, IJCV 2010, §4.2, and the development kit's `VOCevaldet`.)
 ///
 /// ```

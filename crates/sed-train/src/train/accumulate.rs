@@ -4,7 +4,7 @@ use std::{borrow::Cow, panic::resume_unwind, thread};
 
 use burn::{
     optim::{GradientsAccumulator, GradientsParams},
-    tensor::{Device, Tensor},
+    tensor::{Device, ExecutionError, Tensor},
 };
 use sed_core::{Detector, objective::total_loss};
 
@@ -50,6 +50,10 @@ pub(super) struct Replica<D> {
 /// Part `j` goes to replica `j mod R`, and the sums run in the order of the parts, so that the result does not depend on `R`
 /// where all devices compute alike. Numbers to watch that count or sum over anchors are those of the whole batch, all others means.
 ///
+/// # Errors
+///
+/// If a device does not give its losses, as one of another machine that cannot be reached any more.
+///
 /// # Panics
 ///
 /// If the number of parts does not divide the number of labeled images, or that of the unlabeled ones looked at; if there is no replica, or their
@@ -58,7 +62,7 @@ pub(super) fn passes<D: Detector>(
     mut replicas: Vec<Replica<D>>,
     batch: &TrainBatch,
     division: &Division,
-) -> Passes {
+) -> Result<Passes, DeviceLost> {
     let (parts, side_by_side) = (division.parts, replicas.len());
     assert!(
         side_by_side > 0 && parts.is_multiple_of(side_by_side),
@@ -67,7 +71,7 @@ pub(super) fn passes<D: Detector>(
     let mut grads = GradientsAccumulator::new();
     let mut whole: Option<(Terms, Vec<f64>)> = None;
     for first in (0..parts).step_by(side_by_side) {
-        for part in round(&mut replicas, batch, division, first) {
+        for part in round(&mut replicas, batch, division, first)? {
             let main = &replicas[0];
             grads.accumulate(&main.student, part.grads);
             match &mut whole {
@@ -82,7 +86,7 @@ pub(super) fn passes<D: Detector>(
         let value = if summed { sum } else { sum / parts as f64 };
         (name, value)
     });
-    Passes { scalars: scalars.collect(), unsupervised: terms.unsupervised, grads: grads.grads() }
+    Ok(Passes { scalars: scalars.collect(), unsupervised: terms.unsupervised, grads: grads.grads() })
 }
 
 /// Parts `first`, `first + 1`, …, one on each replica at the same time, their gradients on the first one's device.
@@ -91,21 +95,27 @@ fn round<D: Detector>(
     batch: &TrainBatch,
     division: &Division,
     first: usize,
-) -> Vec<Part> {
-    let Some((main, others)) = replicas.split_first_mut() else { return Vec::new() };
+) -> Result<Vec<Part>, DeviceLost> {
+    let Some((main, others)) = replicas.split_first_mut() else { return Ok(Vec::new()) };
     thread::scope(|scope| {
         let started: Vec<_> = others
             .iter_mut()
             .zip(first + 1..)
             .map(|(replica, part)| scope.spawn(move || replica.part(batch, division, part)))
             .collect();
-        let mut parts = vec![main.part(batch, division, first)];
+        let mut parts = vec![main.part(batch, division, first)?];
         for thread in started {
-            let part = thread.join().unwrap_or_else(|panic| resume_unwind(panic));
+            let part = thread.join().unwrap_or_else(|panic| resume_unwind(panic))?;
             parts.push(Part { grads: part.grads.to_device(&main.plain, &main.student), ..part });
         }
-        parts
+        Ok(parts)
     })
+}
+
+/// A device that did not give its losses.
+pub(super) struct DeviceLost {
+    pub device: Device,
+    pub error: ExecutionError,
 }
 
 /// What a part of a batch gives.
@@ -123,7 +133,7 @@ struct Terms {
 }
 
 impl<D: Detector> Replica<D> {
-    fn part(&self, batch: &TrainBatch, division: &Division, part: usize) -> Part {
+    fn part(&self, batch: &TrainBatch, division: &Division, part: usize) -> Result<Part, DeviceLost> {
         let parts = division.parts;
         let part = match parts {
             1 => Cow::Borrowed(batch),
@@ -131,10 +141,10 @@ impl<D: Detector> Replica<D> {
         };
         let (total, named, unsupervised) = self.losses(&part, division);
         let (names, terms): (Vec<_>, Vec<_>) = named.into_iter().unzip();
-        let values = read(terms);
+        let values = read(terms).map_err(|error| DeviceLost { device: self.plain.clone(), error })?;
         let loss = if parts == 1 { total } else { total / parts as f64 };
         let grads = GradientsParams::from_grads(loss.backward(), &self.student);
-        Part { terms: Terms { names, unsupervised }, values, grads }
+        Ok(Part { terms: Terms { names, unsupervised }, values, grads })
     }
 
     /// The total loss; all terms by name, without gradients; and the names of the unsupervised ones.
@@ -179,9 +189,9 @@ impl<D: Detector> Replica<D> {
 }
 
 /// All values by one read: each read stalls a GPU.
-fn read(terms: Vec<Tensor<1>>) -> Vec<f64> {
-    let values = Tensor::cat(terms, 0).into_data().convert::<f64>();
-    values.iter::<f64>().collect()
+fn read(terms: Vec<Tensor<1>>) -> Result<Vec<f64>, ExecutionError> {
+    let values = Tensor::cat(terms, 0).try_into_data()?.convert::<f64>();
+    Ok(values.iter::<f64>().collect())
 }
 
 /// Part `part` of `parts` of a batch, with its unlabeled images if they are looked at.

@@ -61,6 +61,16 @@ pub enum TrainError {
         /// Names of the unlabeled images of the batch.
         unlabeled: Vec<String>,
     },
+    /// A device did not give the losses of a step; nothing of that step is kept.
+    #[error("iteration {iteration}: the device {device} does not answer: {reason}")]
+    DeviceLost {
+        /// The iteration, from 0.
+        iteration: usize,
+        /// The device, as Burn names it.
+        device: String,
+        /// Burn's reason.
+        reason: String,
+    },
     /// The evaluation failed.
     #[error("evaluation: {0}")]
     Evaluation(#[from] EvalError),

@@ -206,7 +206,20 @@ impl<D: Detector> TrainStep for SemiSupervised<D> {
             weight: plan.config.unsupervised_weight(self.iteration),
             unsupervised: &plan.unsupervised,
         };
-        let passes = passes(self.replicas(), &batch, &division);
+        let passes = match passes(self.replicas(), &batch, &division) {
+            Ok(passes) => passes,
+            Err(lost) => {
+                plan.around.failure.raise(TrainError::DeviceLost {
+                    iteration: self.iteration,
+                    device: format!("{:?}", lost.device),
+                    reason: lost.error.to_string(),
+                });
+                return TrainOutput {
+                    grads: GradientsParams::new(),
+                    item: StepOutput { scalars: Arc::default() },
+                };
+            }
+        };
         let (grads, norm) = clip_global_norm(&self.student, passes.grads, plan.config.clip_norm);
 
         // Losses in the order in which they were made, so that the first cause is named, the total last.

@@ -102,12 +102,18 @@ impl Unsupervised {
         let rivals = &self.config.rivals;
         match self.config.method {
             Method::Supervised => Vec::new(),
-            Method::PseudoLabel => {
-                pseudo_labels(&rivals.pseudo_label, student, &teacher.detect(&weak), &[strong])
-            }
-            Method::MultiView => {
-                let half = strong.halved();
-                pseudo_labels(&rivals.multi_view, student, &teacher.detect(&weak), &[strong, half])
+            Method::PseudoLabel | Method::MultiView => {
+                let found = teacher.detect(&weak);
+                let doubt = doubt(student, teacher, &found, &weak, &strong);
+                let (options, views) = match self.config.method {
+                    Method::MultiView => (&rivals.multi_view, vec![strong.clone(), strong.halved()]),
+                    _ => (&rivals.pseudo_label, vec![strong]),
+                };
+                let mut stages = pseudo_labels(options, student, &found, &views);
+                if let Some((_, class)) = stages.first_mut().and_then(|stage| stage.terms.first_mut()) {
+                    *class = class.clone() + doubt;
+                }
+                stages
             }
             Method::SoftLabel | Method::Sed => {
                 let views = match self.objective.compares_scales() {
@@ -144,6 +150,27 @@ impl Unsupervised {
             }
         }
     }
+}
+
+/// 0, or what is not finite among the teacher's outputs where it `found` nothing: of such outputs no detection comes, so they look as if there
+/// were no object.
+fn doubt<D: Detector>(
+    student: &D,
+    teacher: &D,
+    found: &[Detections],
+    weak: &ImageBatch,
+    strong: &ImageBatch,
+) -> f32 {
+    if found.iter().any(|image| !image.is_empty()) {
+        return 0.0;
+    }
+    let stages = student.compare_views(teacher, &Views::taught(weak.clone(), strong.clone()));
+    let outputs = stages.iter().map(|views| &views.distill_pair().other);
+    let sums = outputs.map(|outputs| {
+        outputs.class_logits.clone().detach().sum() + outputs.box_deltas.clone().detach().sum()
+    });
+    let sum: f32 = sums.map(|sum| sum.into_scalar::<f32>()).sum();
+    if sum.is_finite() { 0.0 } else { sum }
 }
 
 /// The student's supervised losses on a view, and on its half if there are two, against what the teacher `found`.
