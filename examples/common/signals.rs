@@ -28,7 +28,10 @@ pub fn stop() -> io::Result<Stop> {
     Ok(Stop::by_flag(REQUESTED.clone()))
 }
 
-/// The exit code of a program that a signal has stopped: 130 for Ctrl-C, 143 for a request to terminate.
+/// The exit code of a program that was stopped: 143 by a request to terminate, 130 by Ctrl-C or the dashboard's key.
 pub fn exit_code() -> u8 {
-    128 + SIGNAL.load(Ordering::SeqCst) as u8
+    match SIGNAL.load(Ordering::SeqCst) {
+        0 => 128 + SIGINT as u8,
+        signal => 128 + signal as u8,
+    }
 }
