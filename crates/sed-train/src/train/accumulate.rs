@@ -114,8 +114,9 @@ fn round<D: Detector>(
 
 /// A device that did not give its losses.
 pub(super) struct DeviceLost {
-    pub device: Device,
-    pub error: ExecutionError,
+    /// As Burn names it.
+    pub device: String,
+    pub reason: String,
 }
 
 /// What a part of a batch gives.
@@ -141,7 +142,11 @@ impl<D: Detector> Replica<D> {
         };
         let (total, named, unsupervised) = self.losses(&part, division);
         let (names, terms): (Vec<_>, Vec<_>) = named.into_iter().unzip();
-        let values = read(terms).map_err(|error| DeviceLost { device: self.plain.clone(), error })?;
+        let lost = |error: ExecutionError| DeviceLost {
+            device: format!("{:?}", self.plain),
+            reason: error.to_string(),
+        };
+        let values = read(terms).map_err(lost)?;
         let loss = if parts == 1 { total } else { total / parts as f64 };
         let grads = GradientsParams::from_grads(loss.backward(), &self.student);
         Ok(Part { terms: Terms { names, unsupervised }, values, grads })

@@ -17,7 +17,7 @@ use sed_core::{Detections, Detector};
 
 use super::{
     TrainConfig, TrainError,
-    accumulate::{Division, Replica, passes},
+    accumulate::{DeviceLost, Division, Replica, passes},
     checkpointing::checkpointed,
     clip_global_norm,
     metrics::{EvaluatedBatch, LEARNING_RATE},
@@ -208,12 +208,9 @@ impl<D: Detector> TrainStep for SemiSupervised<D> {
         };
         let passes = match passes(self.replicas(), &batch, &division) {
             Ok(passes) => passes,
-            Err(lost) => {
-                plan.around.failure.raise(TrainError::DeviceLost {
-                    iteration: self.iteration,
-                    device: format!("{:?}", lost.device),
-                    reason: lost.error.to_string(),
-                });
+            Err(DeviceLost { device, reason }) => {
+                let iteration = self.iteration;
+                plan.around.failure.raise(TrainError::DeviceLost { iteration, device, reason });
                 return TrainOutput {
                     grads: GradientsParams::new(),
                     item: StepOutput { scalars: Arc::default() },
