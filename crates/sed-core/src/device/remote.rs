@@ -13,15 +13,11 @@ pub(super) fn open(address: &str) -> Result<Device, DeviceError> {
     if url.strip_prefix("ws://").is_none_or(str::is_empty) {
         return Err(DeviceError::Address(address.to_owned()));
     }
-    connect(url, index).map_err(|reason| match reason {
-        Some(reason) => DeviceError::Unusable { device: format!("remote:{address}"), reason },
-        None => DeviceError::RemoteNotCompiled,
-    })
+    connect(url, index)
 }
 
-/// Why there is no device, or `None` if this build cannot reach any.
 #[cfg(feature = "remote")]
-fn connect(url: &str, index: usize) -> Result<Device, Option<String>> {
+fn connect(url: &str, index: usize) -> Result<Device, DeviceError> {
     use burn::remote::RemoteHost;
 
     let mut host = RemoteHost::websocket(url);
@@ -33,10 +29,11 @@ fn connect(url: &str, index: usize) -> Result<Device, Option<String>> {
         let device = options.init().map_err(|error| error.to_string())?;
         super::compute_once(&device).map(|()| device)
     });
-    device.and_then(|result| result).map_err(Some)
+    let unusable = |reason| DeviceError::Unusable { device: format!("remote:{url}#{index}"), reason };
+    device.and_then(|result| result).map_err(unusable)
 }
 
 #[cfg(not(feature = "remote"))]
-fn connect(_url: &str, _index: usize) -> Result<Device, Option<String>> {
-    Err(None)
+fn connect(_url: &str, _index: usize) -> Result<Device, DeviceError> {
+    Err(DeviceError::RemoteNotCompiled)
 }
