@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench dataset -- 1000000` writes, once, an annotation file of a million images with ten boxes each, and a
 //! million names of small files, into the benchmarks' data folder, and prints a table. The number is 10,000 by default. With
-//! `photos DIR` after the number it loads batches of so many of the photos below that folder, again and again, instead.
+//! `photos DIR` after the number it loads batches of so many of the photos below that folder, or in its tar files, again and again, instead.
 
 mod common;
 
@@ -164,13 +164,14 @@ fn annotations(path: &Path, images: usize) -> io::Result<()> {
 /// Loads batches of `images` photos in all with one and with two threads.
 fn photos(images: usize, folder: &Path) {
     const BATCH: usize = 16;
-    let found = UnlabeledSet::from_folder(folder).expect("photos");
+    let found = UnlabeledSet::open(folder).expect("photos");
     println!("{images} images of {} photos", found.len());
     let labeled = || {
-        let image = found.images.first().expect("a photo");
-        let size = image::image_dimensions(&image.path).expect("a photo");
-        let size = ImageSize::new(size.1 as usize, size.0 as usize);
-        let (id, path) = (1, image.path.clone());
+        let image = found.images[0].decode().expect("a photo");
+        let size = ImageSize::new(image.height() as usize, image.width() as usize);
+        let (id, path) = (1, common::data_folder().join("labeled.png"));
+        fs::create_dir_all(common::data_folder()).expect("a folder");
+        image.save(&path).expect("a file");
         let samples = vec![LabeledSample { id, path, size, targets: Targets::default() }];
         LabeledSet { categories: vec![Category { id: 1, name: "thing".into() }], samples }
     };

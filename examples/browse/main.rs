@@ -129,7 +129,7 @@ fn write(
         page.pictures(&pictures.unlabeled(&name, &pixels, Some(&sample.targets), place, detect)?)?;
     }
     for (file, place) in images.unknown.iter().zip(images.hidden.len() as u64..) {
-        let pixels = image::decode(&file.path)?;
+        let pixels = file.decode()?;
         page.pictures(&pictures.unlabeled(&file.key, &pixels, None, place, detect)?)?;
     }
     write_atomic(&options.html, page.finish())?;

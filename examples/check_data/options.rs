@@ -22,9 +22,9 @@ pub struct Options {
     /// Folder of the training images.
     #[arg(long, value_name = "DIR", requires = "annotations")]
     pub images: Option<PathBuf>,
-    /// Images without labels: a folder, or a JSON whose file names are relative to its folder. May be given several
-    /// times.
-    #[arg(long, value_name = "DIR_OR_JSON")]
+    /// Images without labels: a folder of images or of tar files with images, a tar file, or a JSON whose file names are
+    /// relative to its folder. May be given several times.
+    #[arg(long, value_name = "DIR_OR_FILE")]
     pub unlabeled: Vec<PathBuf>,
     /// Annotations of the validation images.
     #[arg(long, value_name = "FILE_OR_DIR", requires = "val_images")]

@@ -26,9 +26,9 @@ pub struct Args {
     /// Folder of the training images.
     #[arg(long, value_name = "DIR", requires = "train_annotations")]
     pub train_images: Option<PathBuf>,
-    /// Images without labels: a folder, or a COCO JSON whose file names are relative to its folder.
-    /// May be given several times.
-    #[arg(long, value_name = "DIR_OR_JSON")]
+    /// Images without labels: a folder of images or of tar files with images, a tar file, or a COCO JSON whose file names are relative
+    /// to its folder. May be given several times.
+    #[arg(long, value_name = "DIR_OR_FILE")]
     pub unlabeled: Vec<PathBuf>,
     /// How often to draw from each --unlabeled, as whole numbers separated by commas, in their order; where some training images count as
     /// unlabeled, their number comes first. Without it all images are drawn equally often.

@@ -162,9 +162,10 @@ impl Dataset {
         Ok(self.manifest.save(folder.file("split.json"))?)
     }
 
-    /// At most `count` unlabeled images, spread evenly over all of them.
+    /// At most `count` unlabeled images that are files of their own, spread evenly over all of them.
     pub fn some_unlabeled(&self, count: usize) -> UnlabeledSet {
-        UnlabeledSet { images: spread(&self.unlabeled.images, count) }
+        let files = self.unlabeled.images.iter().filter(|image| image.span.is_none());
+        UnlabeledSet { images: spread(&files.collect::<Vec<_>>(), count).into_iter().cloned().collect() }
     }
 
     /// The true boxes of the validation images.
@@ -194,6 +195,7 @@ impl Dataset {
             workers: loader.threads,
             prefetch: loader.prefetch,
             cache_bytes,
+            shuffle_buffer: loader.shuffle_buffer,
         };
         let eval = EvalLoaderConfig {
             image_size: augment.image_size,
@@ -274,7 +276,7 @@ pub fn spread<T: Clone>(all: &[T], count: usize) -> Vec<T> {
     (0..count).map(|i| all[i * all.len() / count].clone()).collect()
 }
 
-/// A folder of images, or a JSON that lists some.
+/// A folder of images or of tar files with images, a tar file, or a JSON that lists some.
 pub fn unlabeled_images(path: &Path, policy: DataPolicy) -> Result<UnlabeledSet> {
     let usable = UnlabeledSet::open(path).and_then(|set| set.with_usable_files(path, policy));
     let (set, report) = usable.with_context(|| format!("--unlabeled {}", path.display()))?;

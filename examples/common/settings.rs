@@ -161,10 +161,17 @@ pub struct LoaderSettings {
     pub cache_mib: usize,
     /// Images a validation batch.
     pub validation_batch: usize,
+    /// Unlabeled images in tar files that are read together and mixed.
+    #[serde(default = "default_shuffle_buffer")]
+    pub shuffle_buffer: usize,
+}
+
+fn default_shuffle_buffer() -> usize {
+    LoaderSettings::default().shuffle_buffer
 }
 
 impl Default for LoaderSettings {
     fn default() -> Self {
-        Self { threads: 2, prefetch: 4, cache_mib: 256, validation_batch: 8 }
+        Self { threads: 2, prefetch: 4, cache_mib: 256, validation_batch: 8, shuffle_buffer: 1000 }
     }
 }

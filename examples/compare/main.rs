@@ -89,6 +89,7 @@ fn compare<M: Model>(
     // What cannot work is found before the first run: the data, and the settings of each variant.
     let mut recipe = None;
     let mut iterations = 0;
+    let mut recipes: Vec<(Method, String)> = Vec::new();
     for variant in variants {
         let mut args = options.args.clone();
         (args.fold, args.seed) =
@@ -104,7 +105,9 @@ fn compare<M: Model>(
             .with_context(|| format!("variant {}", variant.name))?;
         own.model.validate().with_context(|| format!("variant {}", variant.name))?;
         own.train.validate().with_context(|| format!("variant {}", variant.name))?;
+        recipes.push((variant.method, recipe_of(options, &own)?));
     }
+    let alike = alike(&recipes);
     let recipe = recipe.context("nothing to compare")?;
     keep_recipe(folder, &recipe)?;
     println!("run folder: {}", folder.display());
@@ -118,9 +121,18 @@ fn compare<M: Model>(
         iterations: None,
     };
     // Repetition by repetition, so that a comparison that is stopped has all methods of the first ones.
+    let trained: Vec<&Variant> =
+        variants.iter().zip(&alike).filter(|(_, first)| first.is_none()).map(|(v, _)| v).collect();
     let runs: Vec<RunId> =
-        repetitions.iter().flat_map(|repetition| variants.iter().map(move |v| run(repetition, v))).collect();
+        repetitions.iter().flat_map(|repetition| trained.iter().map(move |v| run(repetition, v))).collect();
     let mut results = carry_out(&runs, folder, jobs)?;
+    for (variant, first) in variants.iter().zip(&alike) {
+        let Some(first) = first.map(|index| &variants[index].name) else { continue };
+        println!("{}: the settings of {first}, not trained again", variant.name);
+        let same = results.iter().filter(|run| run.variant == *first).cloned();
+        let named = same.map(|run| RunResult { variant: variant.name.clone(), ..run });
+        results.extend(named.collect::<Vec<_>>());
+    }
     let longer = equal_time_runs(options, &results);
     results.extend(carry_out(&longer, folder, jobs)?);
 
@@ -133,6 +145,12 @@ fn compare<M: Model>(
     }
     let title = format!("AP, {iterations} steps");
     table::write(folder, &title, &names, &results, &recipe)
+}
+
+/// For each variant the first before it that has the same method and settings: the groups of ablations share the default.
+fn alike(recipes: &[(Method, String)]) -> Vec<Option<usize>> {
+    let first = |(i, one): (usize, &(Method, String))| recipes[..i].iter().position(|other| other == one);
+    recipes.iter().enumerate().map(first).collect()
 }
 
 /// The runs of `--equal-time`: as many steps as the variant makes in the time of the slowest of the same repetition.

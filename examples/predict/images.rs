@@ -60,7 +60,7 @@ impl Images {
 
 fn single(path: &Path) -> UnlabeledSet {
     let key = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    UnlabeledSet { images: vec![UnlabeledImage { key, path: path.to_owned() }] }
+    UnlabeledSet { images: vec![UnlabeledImage::file(key, path)] }
 }
 
 fn with_id(id: u64, image: UnlabeledImage) -> Image {

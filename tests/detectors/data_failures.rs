@@ -63,7 +63,7 @@ impl Fixture {
 
     /// Labeled images 0 and 1, unlabeled 2 to 5, validation 6 and 7; `images` of both kinds a step.
     pub(crate) fn data(&self, images: usize) -> TrainData {
-        let image = |i: usize| UnlabeledImage { key: i.to_string(), path: self.path(i) };
+        let image = |i: usize| UnlabeledImage::file(i.to_string(), self.path(i));
         let unlabeled = UnlabeledSet { images: (2..6).map(image).collect() };
         let config = LoaderConfig {
             labeled_batch: images,

@@ -1,7 +1,13 @@
-use std::path::PathBuf;
+use std::borrow::Cow;
+use std::fs;
+use std::path::{Path, PathBuf};
 
+use ::image::RgbImage;
 use sed_core::{ImageSize, Targets};
 use serde::{Deserialize, Serialize};
+
+use super::shards::read_span;
+use super::{DataError, FileSpan, image};
 
 /// A class of objects.
 ///
@@ -96,7 +102,7 @@ impl LabeledSet {
 /// ```
 /// use sed_train::data::{UnlabeledImage, UnlabeledSet};
 ///
-/// let image = UnlabeledImage { key: "day/1.png".into(), path: "photos/day/1.png".into() };
+/// let image = UnlabeledImage::file("day/1.png", "photos/day/1.png");
 /// let set = UnlabeledSet { images: vec![image] };
 /// assert_eq!(set.len(), 1);
 /// ```
@@ -104,8 +110,74 @@ impl LabeledSet {
 pub struct UnlabeledImage {
     /// A name for logs and pictures: the path within the folder, with `/` between its parts.
     pub key: String,
-    /// The image file.
+    /// The image file, or the shard that the image lies in.
     pub path: PathBuf,
+    /// The part of the file that it takes; `None` is all of it.
+    pub span: Option<FileSpan>,
+}
+
+impl UnlabeledImage {
+    /// An image that is a file of its own.
+    pub fn file(key: impl Into<String>, path: impl Into<PathBuf>) -> Self {
+        Self { key: key.into(), path: path.into(), span: None }
+    }
+
+    /// What a message names: the file, or the image's path within its shard below that of the shard.
+    ///
+    /// ```
+    /// use sed_train::data::{FileSpan, UnlabeledImage};
+    ///
+    /// let span = Some(FileSpan { offset: 512, length: 9 });
+    /// let image = UnlabeledImage { key: "day.tar/x/1.png".into(), path: "photos/day.tar".into(), span };
+    /// assert_eq!(image.place().to_str(), Some("photos/day.tar/x/1.png"));
+    /// assert_eq!(UnlabeledImage::file("1.png", "photos/1.png").place().to_str(), Some("photos/1.png"));
+    /// ```
+    pub fn place(&self) -> Cow<'_, Path> {
+        if self.span.is_none() {
+            return Cow::Borrowed(&self.path);
+        }
+        let shard = self.path.file_name().unwrap_or_default().to_string_lossy();
+        let member =
+            self.key.split_once(&format!("{shard}/")).map_or(self.key.as_str(), |(_, member)| member);
+        Cow::Owned(self.path.join(member))
+    }
+
+    /// Its bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Io`] if it cannot be read, [`DataError::TooLarge`] beyond [`MAX_BYTES`](image::MAX_BYTES).
+    pub fn read(&self) -> Result<Vec<u8>, DataError> {
+        let io_error = |source| DataError::io(self.place(), source);
+        let Some(span) = self.span else { return fs::read(&self.path).map_err(io_error) };
+        if span.length > image::MAX_BYTES {
+            let (bytes, limit) = (span.length, image::MAX_BYTES);
+            return Err(DataError::TooLarge { path: self.place().into_owned(), bytes, limit });
+        }
+        read_span(&self.path, span).map_err(io_error)
+    }
+
+    /// Its pixels.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read`](Self::read) and of [`image::decode`].
+    ///
+    /// ```
+    /// use sed_train::data::UnlabeledImage;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("a.png");
+    /// image::RgbImage::new(4, 3).save(&path)?;
+    /// assert_eq!(UnlabeledImage::file("a.png", path).decode()?.dimensions(), (4, 3));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn decode(&self) -> Result<RgbImage, DataError> {
+        match self.span {
+            None => image::decode(&self.path),
+            Some(_) => image::decode_bytes(&self.place(), &self.read()?),
+        }
+    }
 }
 
 /// Images without labels. It has no place for any: neither boxes nor categories.
@@ -145,7 +217,7 @@ impl UnlabeledSet {
     /// ```
     /// use sed_train::data::{UnlabeledImage, UnlabeledSet};
     ///
-    /// let set = |key: &str| UnlabeledSet { images: vec![UnlabeledImage { key: key.into(), path: key.into() }] };
+    /// let set = |key: &str| UnlabeledSet { images: vec![UnlabeledImage::file(key, key)] };
     /// let all = UnlabeledSet::concat([set("day.png"), set("night.png")]);
     /// assert_eq!((all.len(), all.images[1].key.as_str()), (2, "night.png"));
     /// assert!(UnlabeledSet::concat([]).is_empty());

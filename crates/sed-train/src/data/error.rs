@@ -278,11 +278,19 @@ pub enum DataError {
         /// The name.
         file_name: String,
     },
-    /// A folder without a JPEG or PNG file.
-    #[error("{}: no .jpg, .jpeg or .png file in this folder or below", path.display())]
+    /// A folder or shard without a JPEG or PNG file.
+    #[error("{}: no .jpg, .jpeg or .png file {}", path.display(), if path.is_dir() { "in this folder or below" } else { "in this file" })]
     EmptyFolder {
         /// The folder.
         path: PathBuf,
+    },
+    /// A tar file that cannot be read in place.
+    #[error("{}: {reason}", path.display())]
+    Shard {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
     },
     /// An image file that is corrupt, of another format, or beyond the limits.
     #[error("{}: cannot decode the image: {source}", path.display())]

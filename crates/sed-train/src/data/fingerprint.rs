@@ -51,7 +51,7 @@ impl LabeledSet {
 }
 
 impl UnlabeledSet {
-    /// A sum of each image's name within its folder and the length of its file; 16 hexadecimal digits.
+    /// A sum of each image's name within its folder or shard and its length in bytes; 16 hexadecimal digits.
     ///
     /// ```
     /// use sed_train::data::UnlabeledSet;
@@ -67,7 +67,10 @@ impl UnlabeledSet {
         let mut sum = Sha256::new();
         for image in &self.images {
             text(&mut sum, &image.key);
-            length(&mut sum, &image.path);
+            match image.span {
+                None => length(&mut sum, &image.path),
+                Some(span) => sum.update(span.length.to_le_bytes()),
+            }
         }
         finish(sum)
     }
@@ -144,10 +147,7 @@ mod tests {
     fn names_and_lengths_of_unlabeled_files_enter() {
         let folder = tempfile::tempdir().unwrap();
         let set = |keys: &[&str]| UnlabeledSet {
-            images: keys
-                .iter()
-                .map(|key| UnlabeledImage { key: (*key).into(), path: folder.path().join(key) })
-                .collect(),
+            images: keys.iter().map(|key| UnlabeledImage::file(*key, folder.path().join(key))).collect(),
         };
         fs::write(folder.path().join("a"), "1").unwrap();
         let first = set(&["a", "b"]).fingerprint();

@@ -4,15 +4,17 @@ use std::fs;
 use std::path::Path;
 
 use super::files::check_inside;
+use super::shards::{is_shard, shards_of};
 use super::{DataError, UnlabeledImage, UnlabeledSet};
 
 impl UnlabeledSet {
-    /// The images of a folder (see [`UnlabeledSet::from_folder`]), or those that a JSON file lists relative to its own
-    /// folder (see [`UnlabeledSet::from_json`]).
+    /// The images of a folder (see [`UnlabeledSet::from_folder`]); if it has none but tar files, the images in these, or those in one tar
+    /// file (see [`UnlabeledSet::from_shards`]); or those that a JSON file lists relative to its own folder (see
+    /// [`UnlabeledSet::from_json`]).
     ///
     /// # Errors
     ///
-    /// Those of the two.
+    /// Those of the three.
     ///
     /// ```
     /// use sed_train::data::UnlabeledSet;
@@ -29,8 +31,17 @@ impl UnlabeledSet {
     /// ```
     pub fn open(path: impl AsRef<Path>) -> Result<Self, DataError> {
         let path = path.as_ref();
-        match path.is_dir() {
-            true => Self::from_folder(path),
+        if path.is_dir() {
+            return match Self::from_folder(path) {
+                Err(error @ DataError::EmptyFolder { .. }) => match shards_of(path)? {
+                    shards if shards.is_empty() => Err(error),
+                    shards => Self::from_shards(shards),
+                },
+                images => images,
+            };
+        }
+        match is_shard(path) {
+            true => Self::from_shards([path]),
             false => Self::from_json(path, path.parent().unwrap_or(Path::new("."))),
         }
     }
@@ -77,7 +88,7 @@ impl UnlabeledSet {
                     if file_type.is_symlink() {
                         check_inside(root, &path)?;
                     }
-                    images.push(UnlabeledImage { key, path });
+                    images.push(UnlabeledImage::file(key, path));
                 }
             }
         }
@@ -89,7 +100,8 @@ impl UnlabeledSet {
     }
 }
 
-fn is_image(path: &Path) -> bool {
+/// Whether a file is an image by its extension.
+pub(super) fn is_image(path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     ["jpg", "jpeg", "png"].iter().any(|known| extension.eq_ignore_ascii_case(known))
 }

@@ -62,8 +62,27 @@ pub const MAX_BYTES: u64 = 256 << 20;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn decode(path: &Path) -> Result<RgbImage, DataError> {
-    let (bytes, format) = read_whole(path)?;
-    let mut decoder = decoder(path, &bytes, format)?;
+    decode_bytes(path, &read(path)?)
+}
+
+/// [`decode`], of the bytes of a file; `path` names them in errors.
+///
+/// # Errors
+///
+/// Those of [`decode`], but for reading.
+///
+/// ```
+/// use std::path::Path;
+///
+/// use sed_train::data::{DataError, image::decode_bytes};
+///
+/// let error = decode_bytes(Path::new("day.tar/1.png"), b"GIF89a").unwrap_err();
+/// assert!(matches!(error, DataError::UnsupportedImage { .. }));
+/// assert!(error.to_string().starts_with("day.tar/1.png: "));
+/// ```
+pub fn decode_bytes(path: &Path, bytes: &[u8]) -> Result<RgbImage, DataError> {
+    let format = whole_format(path, bytes)?;
+    let mut decoder = decoder(path, bytes, format)?;
     let orientation = orientation(&mut decoder);
     let mut image = pixels(path, decoder)?;
     image.apply_orientation(orientation);
@@ -91,8 +110,8 @@ pub fn decode(path: &Path) -> Result<RgbImage, DataError> {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn decode_listed(path: &Path, id: u64, listed: ImageSize) -> Result<RgbImage, DataError> {
-    let (bytes, format) = read_whole(path)?;
-    let mut decoder = decoder(path, &bytes, format)?;
+    let bytes = read(path)?;
+    let mut decoder = decoder(path, &bytes, whole_format(path, &bytes)?)?;
     let (stored, upright) = (stored_size(&decoder), orientation(&mut decoder));
     let orientation = if turned(stored, upright) == listed {
         upright
@@ -114,8 +133,8 @@ pub(super) fn decode_as(path: &Path, listed: Option<(u64, ImageSize)>) -> Result
     }
 }
 
-/// The bytes and the format of an image file that is there to its end.
-fn read_whole(path: &Path) -> Result<(Vec<u8>, ImageFormat), DataError> {
+/// The bytes of an image file.
+fn read(path: &Path) -> Result<Vec<u8>, DataError> {
     let io_error = |source| DataError::io(path, source);
     let metadata = fs::metadata(path).map_err(io_error)?;
     if !metadata.is_file() {
@@ -125,11 +144,15 @@ fn read_whole(path: &Path) -> Result<(Vec<u8>, ImageFormat), DataError> {
         let (bytes, limit) = (metadata.len(), MAX_BYTES);
         return Err(DataError::TooLarge { path: path.to_owned(), bytes, limit });
     }
-    let bytes = fs::read(path).map_err(io_error)?;
+    fs::read(path).map_err(io_error)
+}
+
+/// The format of an image that is there to its end.
+fn whole_format(path: &Path, bytes: &[u8]) -> Result<ImageFormat, DataError> {
     let unsupported = |found: String| Err(DataError::UnsupportedImage { path: path.to_owned(), found });
-    let (format, whole) = match image::guess_format(&bytes) {
-        Ok(ImageFormat::Jpeg) => (ImageFormat::Jpeg, has_jpeg_end(&bytes)),
-        Ok(ImageFormat::Png) => match has_png_end(&bytes) {
+    let (format, whole) = match image::guess_format(bytes) {
+        Ok(ImageFormat::Jpeg) => (ImageFormat::Jpeg, has_jpeg_end(bytes)),
+        Ok(ImageFormat::Png) => match has_png_end(bytes) {
             PngEnd::Animated => return unsupported("an animated PNG".to_owned()),
             end => (ImageFormat::Png, end == PngEnd::Found),
         },
@@ -139,7 +162,7 @@ fn read_whole(path: &Path) -> Result<(Vec<u8>, ImageFormat), DataError> {
         Err(_) if bytes.is_empty() => return unsupported("an empty file".to_owned()),
         Err(_) => return unsupported("content of no known image format".to_owned()),
     };
-    if whole { Ok((bytes, format)) } else { Err(DataError::Truncated { path: path.to_owned() }) }
+    if whole { Ok(format) } else { Err(DataError::Truncated { path: path.to_owned() }) }
 }
 
 fn decoder<'a>(

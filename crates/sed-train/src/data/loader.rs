@@ -50,8 +50,11 @@ pub struct LoaderConfig {
     pub workers: usize,
     /// Batches prepared before they are asked for, at most.
     pub prefetch: usize,
-    /// Decoded images are kept in memory up to this many bytes.
+    /// Decoded images are kept in memory up to this many bytes; those in shards are not.
     pub cache_bytes: usize,
+    /// Unlabeled images in [shards](UnlabeledSet::from_shards) that are read together, in sequence, and drawn in a random order. Their
+    /// files are in memory, twice as many while one such group follows another.
+    pub shuffle_buffer: usize,
 }
 
 impl Default for LoaderConfig {
@@ -65,6 +68,7 @@ impl Default for LoaderConfig {
             workers: 1,
             prefetch: 4,
             cache_bytes: 256 << 20,
+            shuffle_buffer: 1000,
         }
     }
 }
@@ -80,6 +84,7 @@ impl LoaderConfig {
             ("loader.labeled_batch", self.labeled_batch),
             ("loader.iterations_per_epoch", self.iterations_per_epoch),
             ("loader.prefetch", self.prefetch),
+            ("loader.shuffle_buffer", self.shuffle_buffer),
         ] {
             require(value > 0, field, value, "must be positive")?;
         }
@@ -159,7 +164,8 @@ pub trait TrainSource: DataLoader<TrainBatch> {
 /// The content of a batch depends on the sets, the configurations and the iteration alone: neither
 /// on the number of threads nor on the batches before it. Each set is visited in passes, every
 /// image once a pass, in a new random order each time; images are numbered through the iterations,
-/// so a pass may end within a batch. Unlabeled images of several [sources](LoaderConfig::unlabeled_sources)
+/// so a pass may end within a batch. Those in [shards](UnlabeledSet::from_shards) are mixed
+/// [`shuffle_buffer`](LoaderConfig::shuffle_buffer) at a time. Unlabeled images of several [sources](LoaderConfig::unlabeled_sources)
 /// are drawn in proportion to the sources' weights, and each source has passes of its own.
 ///
 /// As a [`DataLoader`] its items are batches. Each `iter()` yields those up to the end of the epoch, the next multiple of
@@ -249,7 +255,12 @@ impl TrainLoader {
         let part = 0..config.iterations_per_epoch;
         let source = Source {
             labeled_order: ShuffledOrder::new(config.seed, Purpose::LabeledOrder, 0, labeled.len()),
-            unlabeled_order: UnlabeledOrder::new(config.seed, &config.unlabeled_sources, unlabeled.len()),
+            unlabeled_order: UnlabeledOrder::new(
+                config.seed,
+                &config.unlabeled_sources,
+                &unlabeled.images,
+                config.shuffle_buffer,
+            ),
             cache: ImageCache::new(decode, config.cache_bytes),
             labeled,
             unlabeled,
@@ -314,10 +325,18 @@ impl Source {
             let mut views = HostViews { weak: empty.clone(), strong: empty, keys: Vec::new() };
             for slot in 0..self.config.unlabeled_batch {
                 let position = iteration * self.config.unlabeled_batch + slot;
-                let file = &self.unlabeled.images[self.unlabeled_order.item(position)];
+                let (number, window) = self.unlabeled_order.draw(position);
+                let file = &self.unlabeled.images[number];
                 let mut rng = self.rng(Purpose::UnlabeledView, iteration, slot);
-                let view = prepare(iteration, &file.path, || {
-                    Ok(UnlabeledViews::sample(&*self.cache.get(&file.path, None)?, &self.augment, &mut rng))
+                let view = prepare(iteration, &file.place(), || {
+                    let image = match window.filter(|_| file.span.is_some()) {
+                        None => self.cache.get(&file.path, None)?,
+                        Some(window) => {
+                            let bytes = window.take(number, &self.unlabeled.images)?;
+                            Arc::new(super::image::decode_bytes(&file.place(), &bytes)?)
+                        }
+                    };
+                    Ok(UnlabeledViews::sample(&image, &self.augment, &mut rng))
                 })?;
                 views.weak.push(&view.weak);
                 views.strong.push(&view.strong);

@@ -36,7 +36,7 @@ fn labeled(n: usize) -> LabeledSet {
 }
 
 fn unlabeled(n: usize) -> UnlabeledSet {
-    let image = |i| UnlabeledImage { key: format!("{i}"), path: format!("unlabeled/{i}.png").into() };
+    let image = |i| UnlabeledImage::file(format!("{i}"), format!("unlabeled/{i}.png"));
     UnlabeledSet { images: (0..n).map(image).collect() }
 }
 

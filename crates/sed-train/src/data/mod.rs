@@ -1,6 +1,6 @@
 //! Datasets on disk, and what training and evaluation see of them.
 //!
-//! - COCO annotation files, folders of VOC annotations, folders of images: [`CocoIndex`], [`LabeledSet`],
+//! - COCO annotation files, folders of VOC annotations, folders and tar files of images: [`CocoIndex`], [`LabeledSet`],
 //!   [`UnlabeledSet`].
 //! - What happens to data that cannot be used: [`DataPolicy`], [`DataReport`].
 //! - Which images are labeled: [`SplitManifest`].
@@ -42,6 +42,7 @@ mod loader_error;
 mod ordered;
 mod random;
 pub mod scenes;
+mod shards;
 mod short_side;
 mod shuffled_order;
 mod strong;
@@ -66,6 +67,7 @@ pub use leaks::validation_leaks;
 pub use loader::{LoaderConfig, TrainBatch, TrainLoader, TrainSource};
 pub use loader_error::LoaderError;
 pub use random::{HostRng, Purpose};
+pub use shards::FileSpan;
 pub use short_side::ShortSideResize;
 pub use split::SplitManifest;
 pub use split_list::{ListedNumbers, SplitListError};

@@ -29,6 +29,8 @@ pub enum Purpose {
     ValScene = 6,
     /// From which source an unlabeled image comes.
     UnlabeledSource = 7,
+    /// The order within a shuffle buffer of images in shards.
+    ShardWindow = 8,
 }
 
 /// A stream of random numbers that is a pure function of seed, purpose and two indices.

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::invalid_config::require;
+use super::shards::{ShardOrder, Window};
 use super::shuffled_order::ShuffledOrder;
-use super::{HostRng, InvalidConfig, Purpose};
+use super::{HostRng, InvalidConfig, Purpose, UnlabeledImage};
 
 /// A part of the unlabeled images, and how often it is drawn from.
 ///
@@ -99,18 +100,50 @@ struct Source {
     /// Where its images begin among all.
     first: usize,
     weight: usize,
-    order: ShuffledOrder,
+    order: Order,
+}
+
+/// The passes of a source.
+enum Order {
+    /// Over files, all of them mixed.
+    Files(ShuffledOrder),
+    /// Over shards.
+    Shards(ShardOrder),
+}
+
+/// The number of an image, and what it is read with where it lies in a shard.
+pub(super) type Draw = (usize, Option<Arc<Window>>);
+
+impl Source {
+    fn draw(&self, position: usize) -> Draw {
+        match &self.order {
+            Order::Files(order) => (self.first + order.item(position), None),
+            Order::Shards(order) => {
+                let (image, window) = order.draw(position);
+                (image, Some(window))
+            }
+        }
+    }
 }
 
 impl UnlabeledOrder {
-    /// The order of `images` images in these sources, which must be valid; without sources all images are one.
-    pub fn new(seed: u64, sources: &[SourceShare], images: usize) -> Self {
-        let whole = [SourceShare { images, weight: 1 }];
+    /// The order of `images` in these sources, which must be valid; without sources all images are one. Those in shards are mixed
+    /// `buffer` at a time.
+    pub fn new(seed: u64, sources: &[SourceShare], images: &[UnlabeledImage], buffer: usize) -> Self {
+        let whole = [SourceShare { images: images.len(), weight: 1 }];
         let shares = if sources.is_empty() { whole.as_slice() } else { sources };
         let mut first = 0;
         let (mut sources, mut block) = (Vec::new(), Vec::new());
         for (number, share) in shares.iter().enumerate() {
-            let order = ShuffledOrder::new(seed, Purpose::UnlabeledOrder, number as u64, share.images);
+            let own = &images[first..first + share.images];
+            let order = match ShardOrder::new(seed, number as u64, first, own, buffer) {
+                Some(order) => Order::Shards(order),
+                None => {
+                    let order =
+                        ShuffledOrder::new(seed, Purpose::UnlabeledOrder, number as u64, share.images);
+                    Order::Files(order)
+                }
+            };
             let weight = share.weight as usize;
             sources.push(Source { first, weight, order });
             block.extend(std::iter::repeat_n(number, weight));
@@ -124,16 +157,16 @@ impl UnlabeledOrder {
     /// # Panics
     ///
     /// If there are no images.
-    pub fn item(&self, position: usize) -> usize {
+    pub fn draw(&self, position: usize) -> Draw {
         // One source needs no blocks, and this is the usual case: nothing is drawn for each image.
         if let [only] = self.sources.as_slice() {
-            return only.order.item(position);
+            return only.draw(position);
         }
         let (number, at) = (position / self.block.len(), position % self.block.len());
         let block = self.mixed(number as u64);
         let source = &self.sources[block[at]];
         let earlier = block[..at].iter().filter(|&&other| other == block[at]).count();
-        source.first + source.order.item(number * source.weight + earlier)
+        source.draw(number * source.weight + earlier)
     }
 
     fn mixed(&self, number: u64) -> Arc<[usize]> {
@@ -161,14 +194,18 @@ mod tests {
         SourceShare { images: 7, weight: 2 },
     ];
 
+    fn files(count: usize) -> Vec<UnlabeledImage> {
+        (0..count).map(|i| UnlabeledImage::file(i.to_string(), i.to_string())).collect()
+    }
+
     fn source(item: usize) -> usize {
         [0..10, 10..14, 14..21].iter().position(|images| images.contains(&item)).unwrap()
     }
 
     #[test]
     fn each_block_has_the_shares_of_the_weights() {
-        let order = UnlabeledOrder::new(5, &SHARES, 21);
-        let drawn: Vec<usize> = (0..600).map(|position| source(order.item(position))).collect();
+        let order = UnlabeledOrder::new(5, &SHARES, &files(21), 10);
+        let drawn: Vec<usize> = (0..600).map(|position| source(order.draw(position).0)).collect();
         for block in drawn.chunks(6) {
             let counts = [0, 1, 2].map(|source| block.iter().filter(|&&other| other == source).count());
             assert_eq!(counts, [1, 3, 2]);
@@ -179,8 +216,8 @@ mod tests {
 
     #[test]
     fn each_source_goes_through_all_its_images_before_any_comes_again() {
-        let order = UnlabeledOrder::new(5, &SHARES, 21);
-        let items: Vec<usize> = (0..840).map(|position| order.item(position)).collect();
+        let order = UnlabeledOrder::new(5, &SHARES, &files(21), 10);
+        let items: Vec<usize> = (0..840).map(|position| order.draw(position).0).collect();
         for (number, images) in [(0, 0..10), (1, 10..14), (2, 14..21)] {
             let own: Vec<usize> = items.iter().copied().filter(|&item| source(item) == number).collect();
             assert_eq!(own.len(), 140 * SHARES[number].weight as usize);
@@ -196,22 +233,24 @@ mod tests {
 
     #[test]
     fn a_position_is_the_same_whatever_was_asked_before() {
-        let order = UnlabeledOrder::new(9, &SHARES, 21);
-        let forward: Vec<usize> = (0..100).map(|position| order.item(position)).collect();
+        let order = UnlabeledOrder::new(9, &SHARES, &files(21), 10);
+        let forward: Vec<usize> = (0..100).map(|position| order.draw(position).0).collect();
         for position in [73, 5, 99, 0, 42] {
-            assert_eq!(UnlabeledOrder::new(9, &SHARES, 21).item(position), forward[position]);
-            assert_eq!(order.item(position), forward[position]);
+            assert_eq!(UnlabeledOrder::new(9, &SHARES, &files(21), 10).draw(position).0, forward[position]);
+            assert_eq!(order.draw(position).0, forward[position]);
         }
-        let other = UnlabeledOrder::new(10, &SHARES, 21);
-        assert_ne!((0..100).map(|position| other.item(position)).collect::<Vec<_>>(), forward);
+        let other = UnlabeledOrder::new(10, &SHARES, &files(21), 10);
+        assert_ne!((0..100).map(|position| other.draw(position).0).collect::<Vec<_>>(), forward);
     }
 
     #[test]
     fn one_source_is_as_no_sources() {
         let plain = ShuffledOrder::new(3, Purpose::UnlabeledOrder, 0, 13);
         let whole = [SourceShare { images: 13, weight: 7 }];
-        for order in [UnlabeledOrder::new(3, &[], 13), UnlabeledOrder::new(3, &whole, 13)] {
-            assert!((0..60).all(|position| order.item(position) == plain.item(position)));
+        for order in
+            [UnlabeledOrder::new(3, &[], &files(13), 10), UnlabeledOrder::new(3, &whole, &files(13), 10)]
+        {
+            assert!((0..60).all(|position| order.draw(position).0 == plain.item(position)));
         }
     }
 

@@ -97,7 +97,7 @@ impl UnlabeledSet {
         if policy.mode == PolicyMode::Strict {
             return Ok((self, DataReport::default()));
         }
-        let decode = |image: &UnlabeledImage| image::decode(&image.path).map(drop);
+        let decode = |image: &UnlabeledImage| image.decode().map(drop);
         let found = in_parallel(&self.images, decode, || ());
         let mut inspector = Inspector::new(policy);
         inspector.report.images = self.images.len();
@@ -106,7 +106,7 @@ impl UnlabeledSet {
             match found {
                 Ok(()) => images.push(image),
                 Err(error) => {
-                    inspector.reject(&image.path, &Place::default(), error);
+                    inspector.reject(&image.place(), &Place::default(), error);
                 }
             }
         }

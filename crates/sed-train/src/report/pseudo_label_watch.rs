@@ -111,7 +111,7 @@ pub enum WatchError {
 }
 
 impl PseudoLabelWatch {
-    /// Watches all images of a set of which nothing is known; `names` are those of the detector's classes.
+    /// Watches all images of a set of which nothing is known, but for those in shards; `names` are those of the detector's classes.
     ///
     /// # Errors
     ///
@@ -126,7 +126,8 @@ impl PseudoLabelWatch {
                 Watched { name: image.key.clone(), path: image.path.clone(), targets: Targets::default() };
             (EvalImage { id, path: image.path.clone(), listed_size: None }, watched)
         };
-        let (images, watched) = set.images.iter().zip(0..).map(image).unzip();
+        let files = set.images.iter().filter(|image| image.span.is_none());
+        let (images, watched) = files.zip(0..).map(image).unzip();
         Self::new(images, watched, None, names, config)
     }
 
@@ -249,7 +250,7 @@ mod tests {
     fn unlabeled_images_are_counted_and_drawn() {
         let folder = tempfile::tempdir().unwrap();
         let images = files(folder.path()).into_iter().enumerate();
-        let images = images.map(|(i, path)| UnlabeledImage { key: format!("part/{i}"), path });
+        let images = images.map(|(i, path)| UnlabeledImage::file(format!("part/{i}"), path));
         let set = UnlabeledSet { images: images.collect() };
         let watch = PseudoLabelWatch::of_unlabeled(&set, vec!["a".into()], config(2)).unwrap();
         let snapshot = watch.look(70, &Device::default(), detect).unwrap();

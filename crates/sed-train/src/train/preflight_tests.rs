@@ -203,7 +203,7 @@ fn counts_are_those_of_the_sets() {
         categories: ["a", "b", "c"].map(|name| Category { id: 1, name: name.into() }).to_vec(),
         samples: vec![sample(&[2, 0, 2]), sample(&[])],
     };
-    let image = UnlabeledImage { key: "x".into(), path: PathBuf::new() };
+    let image = UnlabeledImage::file("x", PathBuf::new());
     let counts = DataCounts::new(&labeled, &UnlabeledSet { images: vec![image; 3] });
     let objects = [("a", 1), ("b", 0), ("c", 2)].map(|(name, count)| (name.to_owned(), count));
     assert_eq!(

@@ -61,7 +61,7 @@ pub enum Source<'a> {
         /// The folder of the images.
         images: &'a Path,
     },
-    /// A folder of images, or a JSON file that lists some relative to its own folder.
+    /// What [`UnlabeledSet::open`](super::UnlabeledSet::open) takes: a folder of images or shards, a shard, or a JSON file that lists images.
     Unlabeled(&'a Path),
 }
 

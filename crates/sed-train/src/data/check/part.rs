@@ -247,16 +247,19 @@ pub(super) fn unlabeled(name: &'static str, path: &Path, step: &(dyn Fn(usize) +
     };
     let results = in_parallel(
         &set.images,
-        |image| image::decode(&image.path).and_then(|_| sha256(&image.path)),
+        |image| image.decode().and_then(|_| Ok(Sha256::digest(image.read()?).into())),
         || step(set.images.len()),
     );
     let mut inspector = Inspector::new(LENIENT);
     inspector.report.images = set.images.len();
     for (image, result) in set.images.into_iter().zip(results) {
         match result {
-            Ok(sha256) => scanned.files.push(ScannedFile { path: image.path, key: image.key, sha256 }),
+            Ok(sha256) => {
+                let path = image.place().into_owned();
+                scanned.files.push(ScannedFile { path, key: image.key, sha256 });
+            }
             Err(error) => {
-                inspector.reject(&image.path, &Place::default(), error);
+                inspector.reject(&image.place(), &Place::default(), error);
             }
         }
     }

@@ -358,7 +358,7 @@ impl CocoIndex {
                     .image(id)
                     .ok_or_else(|| DataError::ImageNotListed { path: self.path.clone(), id })?;
                 let path = folder.existing_file(&image.file_name)?;
-                Ok(UnlabeledImage { key: image.file_name.clone(), path })
+                Ok(UnlabeledImage::file(image.file_name.clone(), path))
             })
             .collect::<Result<_, _>>()?;
         Ok(UnlabeledSet { images })
@@ -396,7 +396,7 @@ impl UnlabeledSet {
         let mut folder = ImageFolder::new(root.as_ref());
         let image = |key: String| {
             let path = folder.existing_file(&key)?;
-            Ok(UnlabeledImage { key, path })
+            Ok(UnlabeledImage::file(key, path))
         };
         let images = index::read_names(path.as_ref())?.into_iter().map(image).collect::<Result<_, _>>()?;
         Ok(Self { images })

@@ -147,7 +147,7 @@ fn unlabeled_images_of_an_index_and_of_a_bare_list() {
     let fixture = Fixture::new(&valid());
     let root = fixture.dir.path();
     let rest = fixture.read().unwrap().unlabeled_set(root, &[20]).unwrap();
-    assert_eq!(rest.images, [UnlabeledImage { key: "b.png".into(), path: root.join("b.png") }]);
+    assert_eq!(rest.images, [UnlabeledImage::file("b.png", root.join("b.png"))]);
 
     let bare = Fixture::new(&json!({"images": [{"file_name": "b.png"}, {"file_name": "./a.png"}]}));
     let set = UnlabeledSet::from_json(&bare.file, bare.dir.path()).unwrap();
