@@ -85,6 +85,8 @@ train() { # NAME, PROGRAM, ARGUMENTS...
 train tiny retinanet_coco --iterations 300
 train two-stage faster_rcnn_coco --iterations 100
 train resnet50 retinanet_coco --backbone resnet50 --image-size 512 --batch-labeled 4 --batch-unlabeled 4 --iterations 60
+train resnet50-bf16 retinanet_coco --backbone resnet50 --image-size 512 --batch-labeled 4 --batch-unlabeled 4 --iterations 60 \
+    --set train.precision=bf16
 exit "$status"
 SH
 chmod +x "$pack"/*.sh

@@ -5,6 +5,7 @@ mod accumulation;
 mod cells;
 mod data_failures;
 mod methods;
+mod precision;
 mod scales;
 
 use burn::{tensor::Device, train::TrainStep};

@@ -126,6 +126,12 @@ pub trait Detector: Module + ModuleDisplay + core::fmt::Display + 'static {
     /// The teacher's outputs carry no gradient.
     fn compare_views(&self, teacher: &Self, views: &Views) -> Vec<StageViews>;
 
+    /// Whether a trainer may give it weights (tensors of two axes or more) of another type than `f32`, as `bf16`: its layers then compute in
+    /// the type of their weights, take `f32` and give `f32`, so that losses and boxes stay in it. Unless a detector says so, it may not.
+    fn takes_other_precisions(&self) -> bool {
+        false
+    }
+
     /// The objects in each image; boxes in pixels of the batch, clipped to each image's valid size.
     fn detect(&self, images: &ImageBatch) -> Vec<Detections>;
 }

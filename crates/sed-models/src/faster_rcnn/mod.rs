@@ -308,6 +308,10 @@ impl Detector for FasterRcnn {
         self.settings.grids.size_divisor()
     }
 
+    fn takes_other_precisions(&self) -> bool {
+        true
+    }
+
     /// The losses of the first and of the second stage. Without any region to sample those of the second are 0.
     fn supervised_losses(&self, images: &ImageBatch, targets: &[Targets]) -> Vec<DetectionLoss> {
         let FasterRcnnConfig { rpn, roi, .. } = &self.settings.config;

@@ -9,7 +9,7 @@ use sed_core::{InvalidOption, Predictions};
 use serde::{Deserialize, Serialize};
 
 use super::{RoiLoss, RoiPool, RoiPostProcess};
-use crate::box_coder::BoxCoder;
+use crate::{box_coder::BoxCoder, ops::linear};
 
 /// Configuration of [`RoiHeads`], and of what becomes of their outputs.
 ///
@@ -166,10 +166,10 @@ impl RoiHeads {
     /// and deltas `[1, K, 4·(classes + 1)]`, class by class.
     pub fn forward(&self, pooled: Tensor<4>) -> Predictions {
         let x = pooled.flatten::<2>(1, 3);
-        let x = relu(self.box_head.fc6.forward(x));
-        let x = relu(self.box_head.fc7.forward(x));
-        let logits = self.box_predictor.cls_score.forward(x.clone());
-        Predictions::new(logits.unsqueeze(), self.box_predictor.bbox_pred.forward(x).unsqueeze())
+        let x = relu(linear(&self.box_head.fc6, x));
+        let x = relu(linear(&self.box_head.fc7, x));
+        let logits = linear(&self.box_predictor.cls_score, x.clone());
+        Predictions::new(logits.unsqueeze(), linear(&self.box_predictor.bbox_pred, x).unsqueeze())
     }
 }
 

@@ -242,6 +242,10 @@ impl Detector for RetinaNet {
         self.settings.grids.size_divisor()
     }
 
+    fn takes_other_precisions(&self) -> bool {
+        true
+    }
+
     fn supervised_losses(&self, images: &ImageBatch, targets: &[Targets]) -> Vec<DetectionLoss> {
         let settings = &self.settings;
         let predictions = Predictions::cat(self.forward(images));

@@ -8,6 +8,7 @@ use burn::{
 };
 use sed_core::{Detector, objective::total_loss};
 
+use super::Precision;
 use super::unsupervised::{StageTerms, Unsupervised, is_summed};
 use crate::data::{HostViews, TrainBatch};
 
@@ -29,6 +30,8 @@ pub(super) struct Division<'a> {
     pub weight: f64,
     /// What is made of unlabeled images.
     pub unsupervised: &'a Unsupervised,
+    /// The type in which the networks compute.
+    pub precision: Precision,
 }
 
 /// Student and teacher on a device.
@@ -160,12 +163,13 @@ impl<D: Detector> Replica<D> {
     ) -> (Tensor<1>, Vec<(String, Tensor<1>)>, Vec<String>) {
         let weight = division.weight;
         let labeled = batch.labeled.to_batch(&self.device);
-        let supervised = self.student.supervised_losses(&labeled, &batch.targets);
+        let (student, teacher) = (division.precision.of(&self.student), division.precision.of(&self.teacher));
+        let supervised = student.supervised_losses(&labeled, &batch.targets);
         let unlabeled = batch.unlabeled.as_ref().filter(|_| weight > 0.0);
         let unsupervised = match unlabeled {
             Some(views) => {
                 let (weak, strong) = (views.weak.to_batch(&self.plain), views.strong.to_batch(&self.device));
-                division.unsupervised.losses(&self.student, &self.teacher, weak, strong)
+                division.unsupervised.losses(&student, &teacher, weak, strong)
             }
             None => Vec::new(),
         };

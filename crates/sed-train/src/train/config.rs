@@ -3,7 +3,7 @@
 use sed_core::objective::ObjectiveConfig;
 use serde::{Deserialize, Serialize};
 
-use super::{Method, OptimizerConfig, RivalsConfig, ScheduleConfig, TeacherConfig, TrainError};
+use super::{Method, OptimizerConfig, Precision, RivalsConfig, ScheduleConfig, TeacherConfig, TrainError};
 
 /// A training run: how long, on how much, by which method.
 ///
@@ -63,6 +63,8 @@ pub struct TrainConfig {
     /// instead of kept: less memory for more time, the same gradients. Which ones is Burn's choice (those of
     /// operations that memory bounds).
     pub gradient_checkpointing: bool,
+    /// The type in which the networks compute.
+    pub precision: Precision,
     /// The student's optimizer.
     pub optimizer: OptimizerConfig,
     /// The learning rate.
@@ -90,6 +92,7 @@ impl Default for TrainConfig {
             ramp_up: 2_000,
             clip_norm: Some(10.0),
             gradient_checkpointing: false,
+            precision: Precision::F32,
             optimizer: OptimizerConfig::default(),
             schedule: ScheduleConfig::default(),
             teacher: TeacherConfig { decay: 0.9996, ..TeacherConfig::default() },

@@ -124,6 +124,9 @@ impl<D: Detector> SemiSupervised<D> {
         weights: Option<Weights>,
     ) -> Result<Self, TrainError> {
         config.validate()?;
+        let devices: Vec<Device> =
+            detector.devices().into_iter().chain(around.further_devices.iter().cloned()).collect();
+        config.precision.check(&detector, &devices)?;
         let mut student = detector.train();
         let mut teacher = student.valid();
         let (mut iteration, mut skipped_steps, mut silent_steps) = (0, 0, 0);
@@ -205,6 +208,7 @@ impl<D: Detector> TrainStep for SemiSupervised<D> {
             parts: plan.config.accumulation,
             weight: plan.config.unsupervised_weight(self.iteration),
             unsupervised: &plan.unsupervised,
+            precision: plan.config.precision,
         };
         let passes = match passes(self.replicas(), &batch, &division) {
             Ok(passes) => passes,

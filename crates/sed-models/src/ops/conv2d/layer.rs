@@ -134,7 +134,9 @@ impl Conv2d {
     /// normalisation does: both go into weight and bias, which saves passes over the maps.
     pub(crate) fn affine(&self, scale: Tensor<1>, shift: Tensor<1>) -> AffineConv2d {
         let out = scale.dims()[0];
-        let weight = self.weight.val() * scale.clone().reshape([out, 1, 1, 1]);
+        let weight = self.weight.val();
+        let inner = weight.dtype();
+        let weight = (weight.cast(scale.dtype()) * scale.clone().reshape([out, 1, 1, 1])).cast(inner);
         let bias = match &self.bias {
             Some(bias) => bias.val() * scale + shift,
             None => shift,

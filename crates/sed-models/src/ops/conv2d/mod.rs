@@ -2,7 +2,7 @@
 //!
 //! On Burn's CPU backend flex (feature `flex`) it is computed here, forward and backward, by gathering the
 //! patches of a tile of output positions into a matrix (Chellapilla et al. 2006) and multiplying; elsewhere, and
-//! for other types than `f32`, it is Burn's own convolution.
+//! for other types than `f32`, it is Burn's own convolution. It computes in the type of the weight, and gives that of the input.
 
 #[cfg(feature = "flex")]
 mod flex;
@@ -26,6 +26,8 @@ pub use layer::{Conv2d, Conv2dConfig};
 ///
 /// Gives `[N, out, H', W']` with `H' = (H + 2·padding − k) / stride + 1`, rounded down, and W' likewise.
 ///
+/// Where `input` and `weight` are of different types, as `f32` and `bf16`, it is computed in that of the weight, and given in that of the input.
+///
 /// Panics when the shapes do not fit each other or the kernel is larger than the padded input.
 ///
 /// ```
@@ -47,6 +49,11 @@ pub fn conv2d(
     padding: usize,
 ) -> Tensor<4> {
     check(&input, &weight, bias.as_ref(), stride, padding);
+    let (outer, inner) = (input.dtype(), weight.dtype());
+    if outer != inner {
+        let bias = bias.map(|bias| bias.cast(inner));
+        return conv2d(input.cast(inner), weight, bias, stride, padding).cast(outer);
+    }
     #[cfg(feature = "flex")]
     if is_flex(&input, &weight, bias.as_ref()) {
         return flex::conv2d(input, weight, bias, stride, padding, false);
