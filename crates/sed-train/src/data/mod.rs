@@ -17,6 +17,7 @@ mod files;
 pub mod folder;
 pub mod image;
 pub(crate) mod json;
+mod json_lists;
 mod json_pieces;
 mod policy;
 mod problem;
