@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{CocoIndex, Source};
-use crate::data::json_lists::{ListOf, read_lists};
+use crate::data::json::{self, ListOf};
 use crate::data::records::Node;
 use crate::data::{DataError, voc};
 
@@ -53,7 +53,7 @@ impl CocoIndex {
         let mut ids = BTreeSet::new();
         match &self.source {
             Source::Json => {
-                read_lists(&self.path, &LISTS, &mut |_, _, record| {
+                json::read_lists(&self.path, &LISTS, &mut |_, _, record| {
                     let crowd = matches!(record.get("iscrowd"), Some(Node::Unsigned(1) | Node::Bool(true)));
                     let id = record.get("image_id").and_then(|node| node.unsigned().ok());
                     if let Some((id, _)) = id

@@ -5,7 +5,7 @@ use sed_core::ImageSize;
 use super::CocoIndex;
 use super::entry::Entry;
 use crate::data::id_set::IdSet;
-use crate::data::json_lists::{ListOf, read_lists};
+use crate::data::json::{self, ListOf};
 use crate::data::problem::{Inspector, Unusable, taken};
 use crate::data::records::{Node, Record};
 use crate::data::{BoxProblem, DataError, DataPolicy, DataReport};
@@ -120,7 +120,7 @@ pub(super) fn read(
     };
     let lists =
         [ListOf { name: "annotations", fields: FIELDS, first: Some((&["id", "image_id"], &is_wanted)) }];
-    let found = read_lists(path, &lists, &mut |list, number, record| {
+    let found = json::read_lists(path, &lists, &mut |list, number, record| {
         let entry = Entry::new(path, list, number, &record, &mut inspector);
         match taken(collector.take(entry))? {
             Some(Taken::OfAnotherImage) => return Ok(()),

@@ -6,7 +6,7 @@ use sed_core::ImageSize;
 use super::entry::Entry;
 use super::{CocoImage, CocoIndex, Source};
 use crate::data::files::check_file_name;
-use crate::data::json_lists::{ListOf, read_lists};
+use crate::data::json::{self, ListOf};
 use crate::data::problem::{Inspector, Place, Unit, Unusable, taken};
 use crate::data::records::Record;
 use crate::data::{Category, DataError, DataPolicy};
@@ -22,7 +22,7 @@ pub(super) fn read(path: &Path, policy: DataPolicy) -> Result<CocoIndex, DataErr
     let mut strict = Inspector::new(DataPolicy::STRICT);
     let (mut listed, mut images, mut categories) = (0, Vec::new(), Vec::new());
     let mut dropped = HashSet::new();
-    read_lists(path, &LISTS, &mut |list, index, record| {
+    json::read_lists(path, &LISTS, &mut |list, index, record| {
         if list == "images" {
             listed += 1;
             let mut entry = Entry::new(path, list, index, &record, &mut inspector);
@@ -150,7 +150,7 @@ pub(super) fn read_names(path: &Path) -> Result<Vec<String>, DataError> {
     let mut inspector = Inspector::new(DataPolicy::STRICT);
     let mut names = Vec::new();
     let lists = [ListOf::all("images", &["file_name"])];
-    read_lists(path, &lists, &mut |list, index, record: Record| {
+    json::read_lists(path, &lists, &mut |list, index, record: Record| {
         let mut entry = Entry::new(path, list, index, &record, &mut inspector);
         let name = entry.check().and_then(|()| file_name(path, &mut entry));
         names.extend(taken(name)?);

@@ -12,8 +12,7 @@ use serde::{Deserialize, Serialize};
 pub use error::SplitListError;
 
 use super::coco::Source;
-use super::json;
-use super::json_lists::{ListOf, read_lists};
+use super::json::{self, ListOf};
 use super::{CocoIndex, DataError, SplitManifest};
 
 /// The largest list that is not JSON, in bytes.
@@ -184,7 +183,7 @@ impl List<'_> {
             Some(b'[') => Ok(Form::Json),
             Some(b'{') => {
                 let lists = ["images", "labeled"].map(|name| ListOf::all(name, &[]));
-                let found = read_lists(self.path, &lists, &mut |_, _, _| Ok(()))?;
+                let found = json::read_lists(self.path, &lists, &mut |_, _, _| Ok(()))?;
                 Ok(match (found.contains("labeled"), found.contains("images")) {
                     (true, _) => Form::Manifest,
                     (false, true) => Form::Coco,
