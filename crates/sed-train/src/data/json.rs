@@ -1,7 +1,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufReader, Write};
 use std::marker::PhantomData;
 use std::path::Path;
 
@@ -10,7 +10,6 @@ use serde::de::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::json_pieces::{Pieces, Stop};
 use super::records::{NameSeed, Record, RecordSeed};
 use super::{DataError, TextPosition};
 
@@ -40,149 +39,50 @@ fn read_seed<'de, S: DeserializeSeed<'de>>(path: &Path, seed: S) -> Result<S::Va
 }
 
 /// A list of a file's top level, and the fields of its entries that are wanted.
-pub(crate) struct ListOf<'a> {
+pub(crate) struct ListOf {
     pub name: &'static str,
     pub fields: &'static [&'static str],
-    /// Fields to look at first, if there are any, and whether their entry is wanted; of one that is not, the others are not read.
-    pub first: Option<(&'static [&'static str], &'a dyn Fn(&Record) -> bool)>,
 }
 
-impl ListOf<'_> {
-    /// All entries of a list, with these fields.
-    pub const fn all(name: &'static str, fields: &'static [&'static str]) -> Self {
-        Self { name, fields, first: None }
-    }
-
-    fn record(&self, entry: &[u8]) -> Result<Record, Stop> {
-        if let Some((fields, is_wanted)) = self.first {
-            let record = whole(RecordSeed(fields), entry)?;
-            if !is_wanted(&record) {
-                return Ok(record);
-            }
-        }
-        whole(RecordSeed(self.fields), entry)
-    }
-}
-
-/// A piece of a file through a seed. Its error has no place in the file, and so is not kept.
-fn whole<'de, S: DeserializeSeed<'de>>(seed: S, piece: &'de [u8]) -> Result<S::Value, Stop> {
-    let mut json = serde_json::Deserializer::from_slice(piece);
-    let value = seed.deserialize(&mut json).map_err(|_| Stop::Broken)?;
-    json.end().map_err(|_| Stop::Broken)?;
-    Ok(value)
-}
-
-/// What is done with an entry: the list's name, the entry's position and the entry.
-type Take<'a> = &'a mut dyn FnMut(&'static str, usize, Record) -> Result<(), DataError>;
-
-/// Hands each entry of the lists `wanted` to `take`. Everything else is checked and dropped, entry by entry. Gives the names of the
-/// lists that are there.
+/// Hands each entry of the lists `wanted` to `take`: the list's name, the entry's position and the entry.
+/// Everything else is dropped while the file is parsed. Gives the names of the lists that are there.
 pub(crate) fn read_lists(
     path: &Path,
     wanted: &[ListOf],
-    take: Take,
+    take: &mut dyn FnMut(&'static str, usize, Record) -> Result<(), DataError>,
 ) -> Result<HashSet<&'static str>, DataError> {
-    let file = File::open(path).map_err(|source| DataError::io(path, source))?;
-    let mut pieces = Pieces::new(file);
-    let mut refused = None;
-    match take_lists(&mut pieces, wanted, take, &mut refused) {
-        Ok(found) => Ok(found),
-        Err(Stop::Io(source)) => Err(DataError::io(path, source)),
-        Err(Stop::Broken) => match refused {
-            None => Err(locate(path, wanted)),
-            Some(DataError::Field { path, field, reason, .. }) => {
-                let position = position(&path, pieces.offset()).ok();
-                Err(DataError::Field { path, field, reason, position })
-            }
-            Some(error) => Err(error),
-        },
-    }
-}
-
-/// What `take` refuses goes to `refused`, and ends the reading.
-fn take_lists(
-    pieces: &mut Pieces<File>,
-    wanted: &[ListOf],
-    take: Take,
-    refused: &mut Option<DataError>,
-) -> Result<HashSet<&'static str>, Stop> {
     let names: Vec<&'static str> = wanted.iter().map(|list| list.name).collect();
-    let mut found = HashSet::new();
-    let mut first = true;
-    pieces.expect(b'{')?;
-    while pieces.has_next(first, b'}')? {
-        first = false;
-        let name = whole(NameSeed(&names), pieces.value()?)?;
-        pieces.expect(b':')?;
-        let list = wanted.iter().find(|list| Some(list.name) == name);
-        let close = match (pieces.peek()?, list) {
-            (Some(b'['), _) => b']',
-            (Some(b'{'), None) => b'}',
-            (_, None) => {
-                whole(PhantomData::<IgnoredAny>, pieces.value()?)?;
-                continue;
-            }
-            (_, Some(_)) => return Err(Stop::Broken),
-        };
-        if list.is_some_and(|list| !found.insert(list.name)) {
-            return Err(Stop::Broken);
+    let mut lists = Lists { wanted, names: &names, take, found: HashSet::new(), refused: None };
+    let mut json = open(path)?;
+    let parsed = DeserializeSeed::deserialize(&mut lists, &mut json).and_then(|()| json.end());
+    let Lists { found, refused, .. } = lists;
+    match (refused, parsed) {
+        (None, Ok(())) => Ok(found),
+        (None, Err(source)) => Err(locate(path, wanted, source)),
+        (Some(DataError::Field { path, field, reason, .. }), Err(source)) => {
+            let position = Some(TextPosition { line: source.line(), column: source.column() });
+            Err(DataError::Field { path, field, reason, position })
         }
-        pieces.expect(if close == b']' { b'[' } else { b'{' })?;
-        let mut index = 0;
-        while pieces.has_next(index == 0, close)? {
-            if close == b'}' {
-                if pieces.peek()? != Some(b'"') {
-                    return Err(Stop::Broken);
-                }
-                whole(PhantomData::<IgnoredAny>, pieces.value()?)?;
-                pieces.expect(b':')?;
-            }
-            let entry = pieces.value()?;
-            match list {
-                None => _ = whole(PhantomData::<IgnoredAny>, entry)?,
-                Some(list) => {
-                    if let Err(error) = take(list.name, index, list.record(entry)?) {
-                        *refused = Some(error);
-                        return Err(Stop::Broken);
-                    }
-                }
-            }
-            index += 1;
-        }
-    }
-    if pieces.peek()?.is_some() { Err(Stop::Broken) } else { Ok(found) }
-}
-
-/// The place in a file after so many bytes.
-fn position(path: &Path, offset: u64) -> io::Result<TextPosition> {
-    let (mut line, mut column) = (1, 0);
-    let mut rest = BufReader::with_capacity(1 << 16, File::open(path)?).take(offset);
-    loop {
-        let block = rest.fill_buf()?;
-        if block.is_empty() {
-            return Ok(TextPosition { line, column });
-        }
-        for byte in block {
-            (line, column) = if *byte == b'\n' { (line + 1, 0) } else { (line, column + 1) };
-        }
-        let length = block.len();
-        rest.consume(length);
+        (Some(error), _) => Err(error),
     }
 }
 
-/// The error of a file that could not be read in pieces, with the path of the field: the file is parsed once more for it.
-fn locate(path: &Path, wanted: &[ListOf]) -> DataError {
+/// The error of a file that could not be parsed, with the path of the field: the file is read once more for it, as to know
+/// the path at all times costs a copy of each key.
+fn locate(path: &Path, wanted: &[ListOf], source: serde_json::Error) -> DataError {
     let names: Vec<&'static str> = wanted.iter().map(|list| list.name).collect();
-    let mut lists = Lists { wanted, names: &names, found: HashSet::new() };
-    let unknown = || error(path, ".".to_owned(), de::Error::custom("not readable as a JSON object"));
-    read_seed(path, &mut lists).err().unwrap_or_else(unknown)
+    let take = &mut |_: &'static str, _: usize, _: Record| Ok(());
+    let mut lists = Lists { wanted, names: &names, take, found: HashSet::new(), refused: None };
+    read_seed(path, &mut lists).err().unwrap_or_else(|| error(path, ".".to_owned(), source))
 }
 
-/// The same form as [`take_lists`] reads, for a parser that keeps nothing but the place of an error.
 struct Lists<'a> {
-    wanted: &'a [ListOf<'a>],
+    wanted: &'a [ListOf],
     names: &'a [&'static str],
+    take: &'a mut dyn FnMut(&'static str, usize, Record) -> Result<(), DataError>,
     found: HashSet<&'static str>,
+    /// A parser can only fail with its own error type; ours waits here meanwhile.
+    refused: Option<DataError>,
 }
 
 impl<'de> DeserializeSeed<'de> for &mut Lists<'_> {
@@ -210,15 +110,18 @@ impl<'de> Visitor<'de> for &mut Lists<'_> {
             if !self.found.insert(list.name) {
                 return Err(de::Error::duplicate_field(list.name));
             }
-            map.next_value_seed(Entries(list))?;
+            map.next_value_seed(Entries { lists: &mut *self, list })?;
         }
         Ok(())
     }
 }
 
-struct Entries<'a>(&'a ListOf<'a>);
+struct Entries<'a, 'b> {
+    lists: &'a mut Lists<'b>,
+    list: &'a ListOf,
+}
 
-impl<'de> DeserializeSeed<'de> for Entries<'_> {
+impl<'de> DeserializeSeed<'de> for Entries<'_, '_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -226,15 +129,23 @@ impl<'de> DeserializeSeed<'de> for Entries<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Entries<'_> {
+impl<'de> Visitor<'de> for Entries<'_, '_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "a list of {}", self.0.name)
+        write!(f, "a list of {}", self.list.name)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
-        while entries.next_element_seed(RecordSeed(self.0.fields))?.is_some() {}
+        let mut index = 0;
+        while let Some(record) = entries.next_element_seed(RecordSeed(self.list.fields))? {
+            if let Err(error) = (self.lists.take)(self.list.name, index, record) {
+                let stop = de::Error::custom(&error);
+                self.lists.refused = Some(error);
+                return Err(stop);
+            }
+            index += 1;
+        }
         Ok(())
     }
 }
@@ -323,65 +234,5 @@ impl<'de> Visitor<'de> for AnyValue {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
         while map.next_entry::<String, Self>()?.is_some() {}
         Ok(self)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::data::{HostRng, Purpose};
-
-    const LISTS: [ListOf; 2] = [ListOf::all("images", &["id", "size"]), ListOf::all("boxes", &["at"])];
-
-    /// Whatever is damaged in a file, reading it in pieces takes it where parsing it as a whole does, and only there.
-    #[test]
-    fn pieces_take_what_a_parser_of_the_whole_file_takes() {
-        let text = r#"{"info": {"year": 2026, "a\"b": [1, {"c": null}]}, "images": [{"id": 7, "size": [1.5, -2e3], "other": "x]}"},
-            {"id": 8}, 3, "text", []], "note": "a { b", "flag": true, "boxes": [ {"at": [[1], {}]} , {} ], "licenses": []}"#;
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.json");
-        let (mut taken, mut refused) = (0, 0);
-        for round in 0..3000 {
-            let mut rng = HostRng::new(1, Purpose::TrainScene, round, 0);
-            let mut bytes = text.as_bytes().to_vec();
-            for _ in 0..rng.below(3) {
-                let at = rng.below(bytes.len());
-                match rng.below(3) {
-                    0 => bytes[at] = b"{}[],:\"\\ 1ax\n\xff"[rng.below(14)],
-                    1 => _ = bytes.remove(at),
-                    _ => bytes.truncate(at.max(1)),
-                }
-            }
-            fs::write(&path, &bytes).unwrap();
-            let in_pieces = read_lists(&path, &LISTS, &mut |_, _, _| Ok(()));
-            let mut lists = Lists { wanted: &LISTS, names: &["images", "boxes"], found: HashSet::new() };
-            let as_a_whole = read_seed(&path, &mut lists);
-            let text = String::from_utf8_lossy(&bytes);
-            assert_eq!(in_pieces.is_ok(), as_a_whole.is_ok(), "{text}: {in_pieces:?}, {as_a_whole:?}");
-            match in_pieces {
-                Ok(found) => {
-                    assert_eq!(found, lists.found, "{text}");
-                    taken += 1;
-                }
-                Err(_) => refused += 1,
-            }
-        }
-        assert!(taken > 500 && refused > 500, "{taken} files taken, {refused} refused");
-    }
-
-    #[test]
-    fn fields_that_come_first_decide_whether_the_others_are_read() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.json");
-        fs::write(&path, r#"{"boxes": [{"at": 1, "id": 7}, {"id": 8, "at": 2}, {"at": 3}]}"#).unwrap();
-        let is_wanted = |record: &Record| record.get("id") != Some(&super::super::records::Node::Unsigned(7));
-        let lists = [ListOf { name: "boxes", fields: &["id", "at"], first: Some((&["id"], &is_wanted)) }];
-        let mut found = Vec::new();
-        read_lists(&path, &lists, &mut |_, index, record| {
-            found.push((index, record.get("id").is_some(), record.get("at").is_some()));
-            Ok(())
-        })
-        .unwrap();
-        assert_eq!(found, [(0, true, false), (1, true, true), (2, false, true)]);
     }
 }

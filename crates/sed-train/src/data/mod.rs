@@ -17,7 +17,6 @@ mod files;
 pub mod folder;
 pub mod image;
 pub(crate) mod json;
-mod json_pieces;
 mod policy;
 mod problem;
 mod records;

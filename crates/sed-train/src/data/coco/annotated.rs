@@ -7,7 +7,7 @@ use crate::data::json::{self, ListOf};
 use crate::data::records::Node;
 use crate::data::{DataError, voc};
 
-const LISTS: [ListOf; 1] = [ListOf::all("annotations", &["image_id", "iscrowd"])];
+const LISTS: [ListOf; 1] = [ListOf { name: "annotations", fields: &["image_id", "iscrowd"] }];
 
 impl CocoIndex {
     /// The images that have at least one annotation, ascending. In a file that is labeled in part, an image without any may be

@@ -7,7 +7,7 @@ use super::entry::Entry;
 use crate::data::id_set::IdSet;
 use crate::data::json::{self, ListOf};
 use crate::data::problem::{Inspector, Unusable, taken};
-use crate::data::records::{Node, Record};
+use crate::data::records::Node;
 use crate::data::{BoxProblem, DataError, DataPolicy, DataReport};
 
 /// One annotation of an image.
@@ -112,14 +112,7 @@ pub(super) fn read(
     };
     let mut inspector = Inspector::new(policy);
     let (mut looked_at, mut annotations) = (0, Vec::new());
-    let (wanted, known) = (collector.wanted.clone(), collector.known.clone());
-    // Most annotations are of an image that is not asked for, and are left as soon as this is known.
-    let is_wanted = |record: &Record| match record.get("image_id") {
-        Some(Node::Unsigned(id)) => wanted.contains(*id) || !known.contains(*id),
-        _ => true,
-    };
-    let lists =
-        [ListOf { name: "annotations", fields: FIELDS, first: Some((&["id", "image_id"], &is_wanted)) }];
+    let lists = [ListOf { name: "annotations", fields: FIELDS }];
     let found = json::read_lists(path, &lists, &mut |list, number, record| {
         let entry = Entry::new(path, list, number, &record, &mut inspector);
         match taken(collector.take(entry))? {

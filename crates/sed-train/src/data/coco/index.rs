@@ -12,8 +12,8 @@ use crate::data::records::Record;
 use crate::data::{Category, DataError, DataPolicy};
 
 const LISTS: [ListOf; 2] = [
-    ListOf::all("images", &["id", "file_name", "width", "height"]),
-    ListOf::all("categories", &["id", "name"]),
+    ListOf { name: "images", fields: &["id", "file_name", "width", "height"] },
+    ListOf { name: "categories", fields: &["id", "name"] },
 ];
 
 pub(super) fn read(path: &Path, policy: DataPolicy) -> Result<CocoIndex, DataError> {
@@ -149,7 +149,7 @@ fn unique(
 pub(super) fn read_names(path: &Path) -> Result<Vec<String>, DataError> {
     let mut inspector = Inspector::new(DataPolicy::STRICT);
     let mut names = Vec::new();
-    let lists = [ListOf::all("images", &["file_name"])];
+    let lists = [ListOf { name: "images", fields: &["file_name"] }];
     json::read_lists(path, &lists, &mut |list, index, record: Record| {
         let mut entry = Entry::new(path, list, index, &record, &mut inspector);
         let name = entry.check().and_then(|()| file_name(path, &mut entry));

@@ -182,7 +182,7 @@ impl List<'_> {
         match first_letter(self.path)? {
             Some(b'[') => Ok(Form::Json),
             Some(b'{') => {
-                let lists = ["images", "labeled"].map(|name| ListOf::all(name, &[]));
+                let lists = ["images", "labeled"].map(|name| ListOf { name, fields: &[] });
                 let found = json::read_lists(self.path, &lists, &mut |_, _, _| Ok(()))?;
                 Ok(match (found.contains("labeled"), found.contains("images")) {
                     (true, _) => Form::Manifest,
