@@ -253,14 +253,14 @@ impl TrainLoader {
             SourceShare::validate(&config.unlabeled_sources, unlabeled.len())?;
         }
         let part = 0..config.iterations_per_epoch;
+        // Where nothing is drawn, what the sources are is of no importance, and they were not looked at.
+        let (sources, images) = match config.unlabeled_batch {
+            0 => (&[][..], &[][..]),
+            _ => (config.unlabeled_sources.as_slice(), unlabeled.images.as_slice()),
+        };
         let source = Source {
             labeled_order: ShuffledOrder::new(config.seed, Purpose::LabeledOrder, 0, labeled.len()),
-            unlabeled_order: UnlabeledOrder::new(
-                config.seed,
-                &config.unlabeled_sources,
-                &unlabeled.images,
-                config.shuffle_buffer,
-            ),
+            unlabeled_order: UnlabeledOrder::new(config.seed, sources, images, config.shuffle_buffer),
             cache: ImageCache::new(decode, config.cache_bytes),
             labeled,
             unlabeled,

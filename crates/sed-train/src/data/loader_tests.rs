@@ -169,10 +169,13 @@ fn batches_have_their_sizes_and_views_pair() {
 
 #[test]
 fn no_unlabeled_images_are_asked_for_with_a_batch_of_zero() {
-    let config = LoaderConfig { unlabeled_batch: 0, ..config() };
-    let loader =
-        TrainLoader::with_decoder(labeled(5), UnlabeledSet::default(), augment(), config, decode).unwrap();
-    assert!(epoch(&loader).iter().all(|batch| batch.unlabeled.is_none()));
+    // Nor are sources, which this set does not have.
+    for config in [config(), weighted()] {
+        let config = LoaderConfig { unlabeled_batch: 0, ..config };
+        let set = UnlabeledSet::default();
+        let loader = TrainLoader::with_decoder(labeled(5), set, augment(), config, decode).unwrap();
+        assert!(epoch(&loader).iter().all(|batch| batch.unlabeled.is_none()));
+    }
 }
 
 #[test]
