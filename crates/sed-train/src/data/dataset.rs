@@ -1,5 +1,4 @@
 use std::borrow::Cow;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use ::image::RgbImage;
@@ -148,13 +147,12 @@ impl UnlabeledImage {
     ///
     /// [`DataError::Io`] if it cannot be read, [`DataError::TooLarge`] beyond [`MAX_BYTES`](image::MAX_BYTES).
     pub fn read(&self) -> Result<Vec<u8>, DataError> {
-        let io_error = |source| DataError::io(self.place(), source);
-        let Some(span) = self.span else { return fs::read(&self.path).map_err(io_error) };
+        let Some(span) = self.span else { return image::read(&self.path) };
         if span.length > image::MAX_BYTES {
             let (bytes, limit) = (span.length, image::MAX_BYTES);
             return Err(DataError::TooLarge { path: self.place().into_owned(), bytes, limit });
         }
-        read_span(&self.path, span).map_err(io_error)
+        read_span(&self.path, span).map_err(|source| DataError::io(self.place(), source))
     }
 
     /// Its pixels.
@@ -173,10 +171,7 @@ impl UnlabeledImage {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn decode(&self) -> Result<RgbImage, DataError> {
-        match self.span {
-            None => image::decode(&self.path),
-            Some(_) => image::decode_bytes(&self.place(), &self.read()?),
-        }
+        image::decode_bytes(&self.place(), &self.read()?)
     }
 }
 

@@ -133,8 +133,8 @@ pub(super) fn decode_as(path: &Path, listed: Option<(u64, ImageSize)>) -> Result
     }
 }
 
-/// The bytes of an image file.
-fn read(path: &Path) -> Result<Vec<u8>, DataError> {
+/// The bytes of an image file, which must not be larger than [`MAX_BYTES`].
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, DataError> {
     let io_error = |source| DataError::io(path, source);
     let metadata = fs::metadata(path).map_err(io_error)?;
     if !metadata.is_file() {

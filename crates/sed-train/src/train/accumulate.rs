@@ -163,12 +163,13 @@ impl<D: Detector> Replica<D> {
     ) -> (Tensor<1>, Vec<(String, Tensor<1>)>, Vec<String>) {
         let weight = division.weight;
         let labeled = batch.labeled.to_batch(&self.device);
-        let (student, teacher) = (division.precision.of(&self.student), division.precision.of(&self.teacher));
+        let student = division.precision.of(&self.student);
         let supervised = student.supervised_losses(&labeled, &batch.targets);
         let unlabeled = batch.unlabeled.as_ref().filter(|_| weight > 0.0);
         let unsupervised = match unlabeled {
             Some(views) => {
                 let (weak, strong) = (views.weak.to_batch(&self.plain), views.strong.to_batch(&self.device));
+                let teacher = division.precision.of(&self.teacher);
                 division.unsupervised.losses(&student, &teacher, weak, strong)
             }
             None => Vec::new(),
