@@ -184,6 +184,11 @@ fn an_image_that_cannot_be_read_ahead_fails_alone() {
     failed.sort_unstable();
     assert_eq!(failed, [1, 2]);
     assert!(matches!(images[2].read(), Err(DataError::TooLarge { .. })));
+    // A file of its own has the same limit; this one has a length and no content.
+    let path = dir.path().join("large.png");
+    File::create(&path).unwrap().set_len((256 << 20) + 1).unwrap();
+    let large = UnlabeledImage::file("large.png", path);
+    assert!(matches!(large.read(), Err(DataError::TooLarge { .. })));
 }
 
 fn loader(unlabeled: UnlabeledSet, folder: &Path, config: LoaderConfig) -> TrainLoader {
