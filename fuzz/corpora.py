@@ -8,6 +8,7 @@
 import hashlib
 import json
 import shutil
+import tarfile
 from pathlib import Path
 
 fuzz = Path(__file__).resolve().parent
@@ -36,6 +37,11 @@ manifest = {
 (corpus("config") / "data.toml").write_text("mode = 'skip'\nmax_skipped = '1%'\n")
 for path in (root / "crates/sed-train/tests/fixtures/images").iterdir():
     shutil.copy(path, corpus("image"))
+# Long names make each format write headers of its own before the member.
+for name, layout in [("ustar", tarfile.USTAR_FORMAT), ("gnu", tarfile.GNU_FORMAT), ("pax", tarfile.PAX_FORMAT)]:
+    with tarfile.open(corpus("shard") / f"{name}.tar", "w", format=layout) as shard:
+        for member in ["0001.png", "0001.txt", f"{'folder/' * 18}0002.jpg"]:
+            shard.add(root / "crates/sed-train/tests/fixtures/images/palette.png", member)
 for path in (root / "crates/sed-models/tests/fixtures").glob("conv*.pth"):
     shutil.copy(path, corpus("pytorch"))
 header = json.dumps(

@@ -1,7 +1,8 @@
 //! The convolution that every layer of this crate uses.
 //!
 //! On Burn's CPU backend flex (feature `flex`) it is computed here, forward and backward, by gathering the
-//! patches of a tile of output positions into a matrix (Chellapilla et al. 2006) and multiplying; elsewhere, and
+//! patches of a tile of output positions into a matrix (Chellapilla et al. 2006) and multiplying, and where a 3×3 kernel of
+//! stride 1 meets maps that are large and deep enough by Winograd's minimal filtering (Lavin and Gray 2016); elsewhere, and
 //! for other types than `f32`, it is Burn's own convolution. It computes in the type of the weight, and gives that of the input.
 
 #[cfg(feature = "flex")]

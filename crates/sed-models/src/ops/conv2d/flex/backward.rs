@@ -221,6 +221,7 @@ mod tests {
     fn results_do_not_depend_on_the_number_of_threads() {
         for (input, out, kernel, stride) in [
             ([3, 16, 24, 24], 24, 3, 1),
+            ([3, 40, 25, 24], 33, 3, 1),
             ([3, 40, 17, 17], 8, 3, 2),
             ([5, 64, 4, 4], 48, 3, 1),
             ([2, 3, 40, 40], 16, 7, 2),

@@ -5,6 +5,7 @@ use crate::ops::flex::{MatrixMut, MatrixRef, multiply, run_tasks, with_scratch};
 use super::{
     columns::gather,
     geometry::{Geometry, Tile, tiles},
+    winograd,
 };
 
 /// Floats of the patches of a tile: they and the result are to stay in a core's second-level cache.
@@ -16,6 +17,20 @@ pub(super) const MIN_COLUMNS: usize = 64;
 /// The output `[N, out, H', W']` for an input, a weight and a bias (of no elements: none), all row-major; with
 /// `relu` cut at 0.
 pub(super) fn convolve(
+    input: &[f32],
+    weight: &[f32],
+    bias: &[f32],
+    relu: bool,
+    geometry: &Geometry,
+) -> Vec<f32> {
+    if winograd::suits(geometry) {
+        return winograd::convolve(input, weight, bias, relu, geometry);
+    }
+    convolve_by_columns(input, weight, bias, relu, geometry)
+}
+
+/// By products with the matrix of patches, for any kernel and stride.
+pub(super) fn convolve_by_columns(
     input: &[f32],
     weight: &[f32],
     bias: &[f32],
@@ -37,7 +52,11 @@ pub(super) fn convolve(
 }
 
 /// For each tile the slices of the output that it fills, ordered by image and channel.
-fn parts<'a>(output: &'a mut [f32], tiles: &[Tile], geometry: &Geometry) -> Vec<Vec<&'a mut [f32]>> {
+pub(super) fn parts<'a>(
+    output: &'a mut [f32],
+    tiles: &[Tile],
+    geometry: &Geometry,
+) -> Vec<Vec<&'a mut [f32]>> {
     let channels = geometry.out_channels;
     let mut parts: Vec<Vec<_>> =
         tiles.iter().map(|tile| Vec::with_capacity(tile.images.len() * channels)).collect();
@@ -103,6 +122,6 @@ fn convolve_tile(
 }
 
 /// 0 for what is below; NaN stays.
-fn cut(value: f32) -> f32 {
+pub(super) fn cut(value: f32) -> f32 {
     if value < 0.0 { 0.0 } else { value }
 }

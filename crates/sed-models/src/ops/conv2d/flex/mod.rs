@@ -4,6 +4,7 @@ mod backward;
 mod columns;
 mod forward;
 mod geometry;
+mod winograd;
 
 use burn::{
     backend::{
