@@ -123,6 +123,21 @@ fn the_only_method_needs_no_name() {
     );
 }
 
+/// The example `compare` keeps weights beside the settings, a folder for each run.
+#[test]
+fn weights_beside_the_settings_are_those_of_the_run() {
+    let folder = retinanet_run(&[Method::Sed]);
+    let run = folder.path();
+    let in_a_folder = ["teacher.safetensors", "student.safetensors"].map(|name| {
+        fs::rename(run.join("sed").join(name), run.join(name)).unwrap();
+        run.join(name)
+    });
+    let [teacher, student] = in_a_folder.map(|file| mark(&open(&args(file)).unwrap()));
+    assert_ne!(teacher, student);
+    assert_eq!(mark(&open(&args(run)).unwrap()), teacher);
+    assert_eq!(mark(&open(&CheckpointArgs { student: true, ..args(run) }).unwrap()), student);
+}
+
 #[test]
 fn what_is_no_run_is_named() {
     let folder = retinanet_run(&[Method::Supervised, Method::Csd]);

@@ -220,7 +220,10 @@ fn locate(path: &Path, args: &CheckpointArgs) -> Result<Location> {
     ensure!(path.exists(), "no such file or folder");
     let is_run = |folder: &Path| folder.join("config.toml").is_file();
     if path.is_dir() && is_run(path) {
-        return Ok(Location { run: path.to_owned(), weights: None });
+        // In a folder of the example `compare` they lie beside the settings.
+        let beside = path.join(file_name(args));
+        let weights = (args.method.is_none() && beside.is_file()).then_some(beside);
+        return Ok(Location { run: path.to_owned(), weights });
     }
     ensure!(args.method.is_none(), "is not a run folder, of which --method picks a part");
     // Without a name of its own, as `.`, a folder still has a parent.

@@ -14,7 +14,7 @@ use sed::{
 };
 
 use crate::{
-    common::{models::Model, session::Session, settings::Settings, signals},
+    common::{models::Model, run_file::RunFile, session::Session, settings::Settings, signals},
     options::Options,
     plan::{RunId, equal_time_name},
     result::{AtScales, Numbers, RESULT_FILE, RunResult, peak_mib},
@@ -40,6 +40,10 @@ pub fn run<M: Model>(
         Ok(folder) => folder,
         Err(_) => RunFolder::create(&path, &session.settings)?,
     };
+    // So that other examples can use the detector.
+    let (detector, categories) = (options.detector, session.dataset.categories.clone());
+    RunFile { detector, methods: vec![variant.method], arguments: args.for_the_record()?, categories }
+        .write(&folder)?;
     session.dataset.write_manifest(&folder)?;
     let run = session.run(&args, variant.method)?;
     let outcome = run.train(&variant.name, folder.path(), true, signals::stop()?, None)?;

@@ -10,6 +10,7 @@ use super::{
     columns::{gather, scatter_add},
     forward::{MIN_COLUMNS, TILE_FLOATS, convolve},
     geometry::{Geometry, Tile, split, tiles},
+    winograd,
 };
 
 /// Patch elements that one task of the weight gradient takes.
@@ -123,9 +124,22 @@ fn gather_output<'a>(
     MatrixRef::rows(buffer, channels, columns, columns)
 }
 
-/// The gradient `[out, in, k, k]` of the weight. A task has a group of input channels and a run of tiles; the runs'
-/// partial sums are added at the end.
+/// The gradient `[out, in, k, k]` of the weight.
 pub(super) fn weight_gradient(output_grad: &[f32], input: &[f32], geometry: &Geometry) -> Vec<f32> {
+    if winograd::suits_weight_gradient(geometry) {
+        winograd::weight_gradient(output_grad, input, geometry)
+    } else {
+        weight_gradient_by_columns(output_grad, input, geometry)
+    }
+}
+
+/// By products with the matrix of patches, for any kernel and stride. A task has a group of input channels and a run of
+/// tiles; the runs' partial sums are added at the end.
+pub(super) fn weight_gradient_by_columns(
+    output_grad: &[f32],
+    input: &[f32],
+    geometry: &Geometry,
+) -> Vec<f32> {
     let (taps, depth, channels) = (geometry.taps(), geometry.depth(), geometry.out_channels);
     let groups: Vec<_> = split(geometry.in_channels, GROUP_DEPTH / taps).collect();
     let columns = TILE_FLOATS / (2 * GROUP_DEPTH.max(taps));
@@ -222,6 +236,7 @@ mod tests {
         for (input, out, kernel, stride) in [
             ([3, 16, 24, 24], 24, 3, 1),
             ([3, 40, 25, 24], 33, 3, 1),
+            ([2, 130, 24, 25], 128, 3, 1),
             ([3, 40, 17, 17], 8, 3, 2),
             ([5, 64, 4, 4], 48, 3, 1),
             ([2, 3, 40, 40], 16, 7, 2),
