@@ -87,6 +87,9 @@ pub struct AnchorGrid<'a> {
     pub coder: &'a BoxCoder,
 }
 
+/// Logits that are compared with the threshold at once.
+const SCAN: usize = 32;
+
 /// A score that may become a detection: its value and its place among the `A·C` of an image.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Candidate {
@@ -201,11 +204,19 @@ impl PostProcess {
         let threshold = f64::from(self.score_threshold);
         let floor = (threshold / (1.0 - threshold)).ln() as f32;
         let floor = floor - 1e-3 * floor.abs().max(1.0);
-        let mut candidates: Vec<Candidate> = level
-            .filter(|&index| logits[index] >= floor)
-            .map(|index| Candidate { score: 1.0 / (1.0 + (-logits[index]).exp()), index })
-            .filter(|candidate| candidate.score > self.score_threshold)
-            .collect();
+        let mut candidates = Vec::new();
+        for (block, values) in logits[level.clone()].chunks(SCAN).enumerate() {
+            // Without a branch for each value, and in most blocks that is all.
+            if !values.iter().fold(false, |any, &logit| any | (logit >= floor)) {
+                continue;
+            }
+            let passing = values.iter().enumerate().filter(|&(_, &logit)| logit >= floor);
+            let scored = passing.map(|(place, logit)| Candidate {
+                score: 1.0 / (1.0 + (-logit).exp()),
+                index: level.start + block * SCAN + place,
+            });
+            candidates.extend(scored.filter(|candidate| candidate.score > self.score_threshold));
+        }
         if candidates.len() > self.candidates_per_level {
             let better =
                 |a: &Candidate, b: &Candidate| b.score.total_cmp(&a.score).then(a.index.cmp(&b.index));
