@@ -318,7 +318,11 @@ mod tests {
             sorted.sort_by(|a, b| b.score.total_cmp(&a.score));
             sorted.truncate(k);
             sorted.sort_by_key(|candidate| candidate.index);
-            prop_assert_eq!(post.candidates(&logits, 0..logits.len()), sorted);
+            prop_assert_eq!(post.candidates(&logits, 0..logits.len()), sorted.clone());
+            // Behind another level, whose scores are none of its own.
+            let both = [vec![9.0; 7], logits].concat();
+            sorted.iter_mut().for_each(|candidate| candidate.index += 7);
+            prop_assert_eq!(post.candidates(&both, 7..both.len()), sorted);
         }
     }
 
