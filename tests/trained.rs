@@ -12,7 +12,7 @@ use burn::{
 };
 use clap::Parser;
 use common::{
-    args::{Args, DetectorName},
+    args::{Args, DetectorName, TrainingArgs},
     models::Model,
     run_file::RunFile,
     trained::{CheckpointArgs, Trained, TrainedDetector, WeightsFormat},
@@ -136,6 +136,12 @@ fn weights_beside_the_settings_are_those_of_the_run() {
     assert_ne!(teacher, student);
     assert_eq!(mark(&open(&args(run)).unwrap()), teacher);
     assert_eq!(mark(&open(&CheckpointArgs { student: true, ..args(run) }).unwrap()), student);
+
+    // Such a run is not for the other examples to go on with.
+    fs::create_dir(run.join("checkpoints")).unwrap();
+    let given = TrainingArgs::parse_from(["a-training", "--resume", run.to_str().unwrap()]);
+    let error = given.arguments(DetectorName::Retinanet).unwrap_err().to_string();
+    assert!(error.ends_with("a run of the example compare, which goes on with its own runs"), "{error}");
 }
 
 #[test]

@@ -70,6 +70,13 @@ impl TrainingArgs {
             return Ok((given, task));
         };
         let file = RunFile::read(&folder)?;
+        // A training lies a folder deeper, except where `compare` made it.
+        if folder.join("checkpoints").is_dir() {
+            bail!(
+                "--resume {}: a run of the example compare, which goes on with its own runs",
+                folder.display()
+            );
+        }
         if file.detector != detector {
             bail!("--resume {}: a run of the detector {}", folder.display(), file.detector.name());
         }

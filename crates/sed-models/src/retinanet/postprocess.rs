@@ -206,7 +206,7 @@ impl PostProcess {
         let floor = floor - 1e-3 * floor.abs().max(1.0);
         let mut candidates = Vec::new();
         for (block, values) in logits[level.clone()].chunks(SCAN).enumerate() {
-            // Without a branch for each value, and in most blocks that is all.
+            // Without a branch for each value; where all fail, that is all.
             if !values.iter().fold(false, |any, &logit| any | (logit >= floor)) {
                 continue;
             }

@@ -24,9 +24,10 @@ pub(super) fn convolve(
     geometry: &Geometry,
 ) -> Vec<f32> {
     if winograd::suits(geometry) {
-        return winograd::convolve(input, weight, bias, relu, geometry);
+        winograd::convolve(input, weight, bias, relu, geometry)
+    } else {
+        convolve_by_columns(input, weight, bias, relu, geometry)
     }
-    convolve_by_columns(input, weight, bias, relu, geometry)
 }
 
 /// By products with the matrix of patches, for any kernel and stride.

@@ -16,13 +16,11 @@
 
 mod transforms;
 
-use std::ops::Range;
-
 use crate::ops::flex::{MatrixMut, MatrixRef, multiply, run_tasks, with_scratch};
 
 use super::{
     forward::{cut, parts},
-    geometry::{Geometry, Tile, split, tiles},
+    geometry::{Geometry, Tile, tiles},
 };
 use transforms::{channel_groups, lines_len};
 
@@ -50,8 +48,10 @@ const MIN_CHANNELS: usize = 32;
 /// Fewest output positions for which the transform of the kernels pays.
 const MIN_OUTPUTS: usize = 512;
 
-/// Both for the gradient of the weight, where the sums pass through the caches with each block.
+/// [`MIN_CHANNELS`] for the gradient of the weight, whose sums are read and written with each block.
 const MIN_GRADIENT_CHANNELS: usize = 128;
+
+/// [`MIN_OUTPUTS`] for the gradient of the weight.
 const MIN_GRADIENT_OUTPUTS: usize = 1024;
 
 /// Whether [`convolve`] is the faster way.
@@ -154,19 +154,13 @@ pub(super) fn weight_gradient(output_grad: &[f32], input: &[f32], geometry: &Geo
     }
 
     let mut gradient = vec![0.0; rows * depth * 9];
-    let groups: Vec<Range<usize>> = split(rows, GROUP).collect();
-    let mut rest = gradient.as_mut_slice();
-    let tasks = groups.into_iter().map(|group| {
-        let (head, tail) = std::mem::take(&mut rest).split_at_mut(group.len() * depth * 9);
-        rest = tail;
-        (group, head)
-    });
-    run_tasks(tasks.collect(), sums.len(), |(group, target): (Range<usize>, &mut [f32])| {
+    let tasks = gradient.chunks_mut((GROUP * depth * 9).max(1)).enumerate().collect();
+    run_tasks(tasks, sums.len(), |(group, target): (usize, &mut [f32])| {
         for channel in 0..depth {
-            for (i, out) in group.clone().enumerate() {
+            for (i, kernels) in target.chunks_exact_mut(depth * 9).enumerate() {
+                let out = group * GROUP + i;
                 let square = std::array::from_fn(|position| sums[(position * depth + channel) * rows + out]);
-                target[(i * depth + channel) * 9..][..9]
-                    .copy_from_slice(&transforms::kernel_gradient(square));
+                kernels[channel * 9..][..9].copy_from_slice(&transforms::kernel_gradient(square));
             }
         }
     });
