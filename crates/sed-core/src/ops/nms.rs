@@ -92,12 +92,12 @@ fn suppress<F: Float>(boxes: &[[F; 4]], order: &[usize], iou_threshold: F) -> Ve
 /// Boxes that are compared at once.
 const LANES: usize = 16;
 
-/// The boxes that survive, in groups whose coordinates lie side by side: most pairs lie apart, which a few vector
-/// instructions tell of a whole group.
+/// The boxes that survive, in groups whose coordinates lie side by side: a few vector instructions tell of a whole
+/// group that none of it overlaps.
 struct Kept<F> {
     indices: Vec<usize>,
-    /// `[x1, y1, x2, y2]` of each box of a group.
-    groups: Vec<[[F; LANES]; 4]>,
+    /// `[x1, y1, x2, y2]` and the area of each box of a group.
+    groups: Vec<[[F; LANES]; 5]>,
 }
 
 impl<F> Default for Kept<F> {
@@ -107,39 +107,49 @@ impl<F> Default for Kept<F> {
 }
 
 impl<F: Float> Kept<F> {
-    fn push(&mut self, index: usize, of: [F; 4]) {
+    fn push(&mut self, index: usize, [x1, y1, x2, y2]: [F; 4]) {
+        let of = [x1, y1, x2, y2, boxes::area(&[x1, y1, x2, y2])];
         let lane = self.indices.len() % LANES;
         if lane == 0 {
             // Beyond the last box: copies of it, which change nothing.
-            self.groups.push(of.map(|coordinate| [coordinate; LANES]));
+            self.groups.push(of.map(|value| [value; LANES]));
         }
         if let Some(group) = self.groups.last_mut() {
-            group.iter_mut().zip(of).for_each(|(side, coordinate)| side[lane..].fill(coordinate));
+            group.iter_mut().zip(of).for_each(|(side, value)| side[lane..].fill(value));
         }
         self.indices.push(index);
     }
 
     fn overlaps(&self, of: &[F; 4], iou_threshold: F) -> bool {
-        // Below 0 boxes that lie apart count as overlapping too.
-        let apart_counts = iou_threshold < F::zero();
-        self.groups
-            .iter()
-            .any(|group| (apart_counts || near(group, of)) && overlaps(group, of, iou_threshold))
+        // Below 0 boxes that lie apart count as overlapping too. NaN is not ordered, which the short way relies on.
+        let no_short_way = iou_threshold < F::zero() || of.iter().any(|value| value.is_nan());
+        // A product is compared where the IoU is a quotient: by far more than both round, by far less than matters.
+        let bound = iou_threshold * (F::one() - F::epsilon().sqrt());
+        let area = boxes::area(of);
+        self.groups.iter().any(|group| {
+            (no_short_way || may_overlap(group, of, area, bound)) && overlaps(group, of, iou_threshold)
+        })
     }
 }
 
-/// Whether a box may meet one of a group; true where a coordinate is NaN.
-fn near<F: Float>([x1, y1, x2, y2]: &[[F; LANES]; 4], of: &[F; 4]) -> bool {
-    let mut near = false;
+/// Whether the IoU of a box, of the given area, and one of a group exceeds a bound, which is not negative. Without divisions and
+/// without a way out before the end, so that the lanes stay vectors.
+fn may_overlap<F: Float>([x1, y1, x2, y2, areas]: &[[F; LANES]; 5], of: &[F; 4], area: F, bound: F) -> bool {
+    // `Float::min` and `max` say more about NaN than one instruction can.
+    let min = |a: F, b: F| if a < b { a } else { b };
+    let max = |a: F, b: F| if a > b { a } else { b };
+    let mut exceeds = false;
     for k in 0..LANES {
-        let apart = (x1[k] >= of[2]) | (x2[k] <= of[0]) | (y1[k] >= of[3]) | (y2[k] <= of[1]);
-        near |= !apart;
+        let width = max(min(x2[k], of[2]) - max(x1[k], of[0]), F::zero());
+        let height = max(min(y2[k], of[3]) - max(y1[k], of[1]), F::zero());
+        let shared = width * height;
+        exceeds |= shared > bound * (areas[k] + area - shared);
     }
-    near
+    exceeds
 }
 
 /// Whether a box overlaps one of a group; without a way out before the end, so that the lanes stay vectors.
-fn overlaps<F: Float>([x1, y1, x2, y2]: &[[F; LANES]; 4], of: &[F; 4], iou_threshold: F) -> bool {
+fn overlaps<F: Float>([x1, y1, x2, y2, _]: &[[F; LANES]; 5], of: &[F; 4], iou_threshold: F) -> bool {
     let mut overlaps = false;
     for k in 0..LANES {
         overlaps |= boxes::iou(&[x1[k], y1[k], x2[k], y2[k]], of) > iou_threshold;
@@ -211,6 +221,33 @@ mod tests {
         let boxes = [[0.0_f32, 0.0, 2.0, 2.0], [0.0, 0.0, 1.0, 2.0]];
         assert_eq!(nms(&boxes, &[0.9, 0.8], 0.5), [0, 1]);
         assert_eq!(nms(&boxes, &[0.9, 0.8], 0.49), [0]);
+    }
+
+    /// Overlaps within a few roundings of the threshold, on either side of it.
+    #[test]
+    fn overlaps_next_to_the_threshold_are_decided_by_the_quotient() {
+        let first = [0.0_f32, 0.0, 3.0, 7.0];
+        for third in (0..40).map(|k| [0.1 * k as f32, 0.3, 3.0 + 0.1 * k as f32, 6.9]) {
+            let iou = boxes::iou(&first, &third);
+            for (threshold, kept) in [(iou.next_down(), 1), (iou, 2), (iou.next_up(), 2)] {
+                let kept = if threshold < 0.0 { 1 } else { kept };
+                assert_eq!(nms(&[first, third], &[0.9, 0.8], threshold).len(), kept, "{threshold}");
+            }
+        }
+    }
+
+    #[test]
+    fn coordinates_that_are_nan_are_treated_as_the_iou_treats_them() {
+        let numbers = [0.0, 1.0, 4.0, f64::NAN, f64::INFINITY];
+        let all = (0..5_usize.pow(4)).map(|n| [n / 125, n / 25 % 5, n / 5 % 5, n % 5].map(|k| numbers[k]));
+        let all: Vec<_> = all.collect();
+        for first in &all {
+            for second in &all {
+                let kept = nms(&[*first, *second], &[0.9, 0.8], 0.3).len();
+                let overlap = boxes::iou(first, second) > 0.3;
+                assert_eq!(kept, 2 - usize::from(overlap), "{first:?} {second:?}");
+            }
+        }
     }
 
     #[test]
