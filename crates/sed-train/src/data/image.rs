@@ -4,13 +4,12 @@ use std::fs;
 use std::io::{self, Cursor};
 use std::path::Path;
 
-use image::codecs::jpeg::JpegDecoder;
 use image::codecs::png::PngDecoder;
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageFormat, Limits, RgbImage};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, Limits, RgbImage};
 use sed_core::ImageSize;
 
-use super::DataError;
+use super::{DataError, jpeg};
 
 /// The longest side that is decoded, in pixels.
 ///
@@ -81,12 +80,9 @@ pub fn decode(path: &Path) -> Result<RgbImage, DataError> {
 /// assert!(error.to_string().starts_with("day.tar/1.png: "));
 /// ```
 pub fn decode_bytes(path: &Path, bytes: &[u8]) -> Result<RgbImage, DataError> {
-    let format = whole_format(path, bytes)?;
-    let mut decoder = decoder(path, bytes, format)?;
-    let orientation = orientation(&mut decoder);
-    let mut image = pixels(path, decoder)?;
-    image.apply_orientation(orientation);
-    Ok(image.into_rgb8())
+    let header = Header::read(path, bytes)?;
+    let orientation = header.orientation;
+    header.pixels(orientation)
 }
 
 /// Decodes an image of an annotation file. The listed size says which way the boxes were drawn: on the
@@ -111,8 +107,8 @@ pub fn decode_bytes(path: &Path, bytes: &[u8]) -> Result<RgbImage, DataError> {
 /// ```
 pub fn decode_listed(path: &Path, id: u64, listed: ImageSize) -> Result<RgbImage, DataError> {
     let bytes = read(path)?;
-    let mut decoder = decoder(path, &bytes, whole_format(path, &bytes)?)?;
-    let (stored, upright) = (stored_size(&decoder), orientation(&mut decoder));
+    let header = Header::read(path, &bytes)?;
+    let (stored, upright) = (header.size, header.orientation);
     let orientation = if turned(stored, upright) == listed {
         upright
     } else if stored == listed {
@@ -120,9 +116,7 @@ pub fn decode_listed(path: &Path, id: u64, listed: ImageSize) -> Result<RgbImage
     } else {
         return Err(DataError::SizeMismatch { path: path.to_owned(), id, found: stored, listed });
     };
-    let mut image = pixels(path, decoder)?;
-    image.apply_orientation(orientation);
-    Ok(image.into_rgb8())
+    header.pixels(orientation)
 }
 
 /// [`decode_listed`] where an id and a size are listed, else [`decode`].
@@ -151,7 +145,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, DataError> {
 fn whole_format(path: &Path, bytes: &[u8]) -> Result<ImageFormat, DataError> {
     let unsupported = |found: String| Err(DataError::UnsupportedImage { path: path.to_owned(), found });
     let (format, whole) = match image::guess_format(bytes) {
-        Ok(ImageFormat::Jpeg) => (ImageFormat::Jpeg, has_jpeg_end(bytes)),
+        Ok(ImageFormat::Jpeg) => (ImageFormat::Jpeg, jpeg::has_end(bytes)),
         Ok(ImageFormat::Png) => match has_png_end(bytes) {
             PngEnd::Animated => return unsupported("an animated PNG".to_owned()),
             end => (ImageFormat::Png, end == PngEnd::Found),
@@ -165,41 +159,54 @@ fn whole_format(path: &Path, bytes: &[u8]) -> Result<ImageFormat, DataError> {
     if whole { Ok(format) } else { Err(DataError::Truncated { path: path.to_owned() }) }
 }
 
-fn decoder<'a>(
-    path: &Path,
-    bytes: &'a [u8],
-    format: ImageFormat,
-) -> Result<Box<dyn ImageDecoder + 'a>, DataError> {
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(MAX_SIDE);
-    limits.max_image_height = Some(MAX_SIDE);
-    limits.max_alloc = Some(MAX_BYTES);
-    let result = match format {
-        ImageFormat::Jpeg => JpegDecoder::new(Cursor::new(bytes)).and_then(|mut decoder| {
-            decoder.set_limits(limits.clone())?;
-            limits.reserve(decoder.total_bytes())?;
-            Ok(Box::new(decoder) as Box<dyn ImageDecoder>)
-        }),
-        _ => PngDecoder::with_limits(Cursor::new(bytes), limits.clone()).and_then(|decoder| {
-            limits.reserve(decoder.total_bytes())?;
-            Ok(Box::new(decoder) as Box<dyn ImageDecoder>)
-        }),
-    };
-    result.map_err(|source| DataError::Decode { path: path.to_owned(), source })
+/// What the header of an image says, and the way to its pixels.
+struct Header<'a> {
+    path: &'a Path,
+    /// As stored.
+    size: ImageSize,
+    /// How to turn the image upright; an unreadable tag counts as none.
+    orientation: Orientation,
+    source: Source<'a>,
 }
 
-fn pixels(path: &Path, decoder: Box<dyn ImageDecoder + '_>) -> Result<DynamicImage, DataError> {
-    DynamicImage::from_decoder(decoder).map_err(|source| DataError::Decode { path: path.to_owned(), source })
+enum Source<'a> {
+    Jpeg(Box<jpeg::Jpeg<'a>>),
+    Png(Box<PngDecoder<Cursor<&'a [u8]>>>),
 }
 
-/// How to turn the image upright; an unreadable tag counts as none.
-fn orientation(decoder: &mut dyn ImageDecoder) -> Orientation {
-    decoder.orientation().unwrap_or(Orientation::NoTransforms)
-}
+impl<'a> Header<'a> {
+    /// Refuses what is not whole, of another format, or beyond the limits.
+    fn read(path: &'a Path, bytes: &'a [u8]) -> Result<Self, DataError> {
+        let undecodable = |source| DataError::Decode { path: path.to_owned(), source };
+        let mut limits = Limits::default();
+        limits.max_image_width = Some(MAX_SIDE);
+        limits.max_image_height = Some(MAX_SIDE);
+        limits.max_alloc = Some(MAX_BYTES);
+        let ((width, height), orientation, source) = if whole_format(path, bytes)? == ImageFormat::Jpeg {
+            let jpeg = jpeg::Jpeg::open(bytes, limits).map_err(undecodable)?;
+            (jpeg.dimensions(), jpeg.orientation(), Source::Jpeg(Box::new(jpeg)))
+        } else {
+            let png = PngDecoder::with_limits(Cursor::new(bytes), limits.clone()).and_then(|png| {
+                limits.reserve(png.total_bytes())?;
+                Ok(png)
+            });
+            let mut png = png.map_err(undecodable)?;
+            let orientation = png.orientation().unwrap_or(Orientation::NoTransforms);
+            (png.dimensions(), orientation, Source::Png(Box::new(png)))
+        };
+        Ok(Self { path, size: ImageSize::new(height as usize, width as usize), orientation, source })
+    }
 
-fn stored_size(decoder: &dyn ImageDecoder) -> ImageSize {
-    let (width, height) = decoder.dimensions();
-    ImageSize::new(height as usize, width as usize)
+    /// Decodes, and turns the image.
+    fn pixels(self, orientation: Orientation) -> Result<RgbImage, DataError> {
+        let image: Result<DynamicImage, ImageError> = match self.source {
+            Source::Jpeg(jpeg) => jpeg.pixels().map(DynamicImage::from),
+            Source::Png(png) => DynamicImage::from_decoder(*png),
+        };
+        let mut image = image.map_err(|source| DataError::Decode { path: self.path.to_owned(), source })?;
+        image.apply_orientation(orientation);
+        Ok(image.into_rgb8())
+    }
 }
 
 fn turned(size: ImageSize, orientation: Orientation) -> ImageSize {
@@ -210,32 +217,6 @@ fn turned(size: ImageSize, orientation: Orientation) -> ImageSize {
         | Orientation::Rotate270FlipH => ImageSize::new(size.width, size.height),
         _ => size,
     }
-}
-
-/// Whether a JPEG has its end marker `FF D9`.
-///
-/// Segments are walked from the start, for the last two bytes do not tell: a preview inside a
-/// segment has an end marker of its own, and some cameras append data after the image.
-fn has_jpeg_end(bytes: &[u8]) -> bool {
-    const END: u8 = 0xD9;
-    let mut at = 2;
-    // Bytes that are no marker are compressed data, in which `FF` is followed by 0 or by a restart
-    // marker `D0..=D7`.
-    while let Some(offset) = bytes.get(at..).and_then(|rest| rest.iter().position(|&byte| byte == 0xFF)) {
-        at += offset + 1;
-        match bytes.get(at) {
-            Some(&END) => return true,
-            // A filler byte: the marker is still to come.
-            Some(0xFF) => {}
-            Some(0 | 1 | 0xD0..=0xD8) => at += 1,
-            Some(_) => match bytes.get(at + 1..at + 3) {
-                Some(length) => at += 1 + usize::from(u16::from_be_bytes([length[0], length[1]])),
-                None => return false,
-            },
-            None => return false,
-        }
-    }
-    false
 }
 
 /// What the chunks of a PNG say.

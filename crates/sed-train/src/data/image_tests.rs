@@ -57,9 +57,9 @@ fn grey_and_transparent_images_become_rgb() {
 #[test]
 fn a_truncated_jpeg_is_refused_wherever_it_ends() {
     let whole = encoded(gradient(64, 48), ImageFormat::Jpeg);
-    assert!(has_jpeg_end(&whole));
+    assert!(jpeg::has_end(&whole));
     for length in 0..whole.len() {
-        assert!(!has_jpeg_end(&whole[..length]), "{length} of {} bytes", whole.len());
+        assert!(!jpeg::has_end(&whole[..length]), "{length} of {} bytes", whole.len());
     }
     let (_dir, path) = file(&whole[..whole.len() / 2], "cut.jpg");
     assert_eq!(
@@ -74,9 +74,9 @@ fn a_preview_inside_a_segment_does_not_count_as_the_end() {
     // A segment APP1 of 6 bytes that holds an end marker of its own.
     let preview = [0xFF, 0xE1, 0x00, 0x06, 0xFF, 0xD9, 0xFF, 0xD9];
     let mut bytes = [&whole[..2], &preview, &whole[2..]].concat();
-    assert!(has_jpeg_end(&bytes));
+    assert!(jpeg::has_end(&bytes));
     bytes.truncate(bytes.len() / 2);
-    assert!(!has_jpeg_end(&bytes));
+    assert!(!jpeg::has_end(&bytes));
 }
 
 #[test]
@@ -168,13 +168,52 @@ fn every_kind_of_pixel_becomes_rgb() {
     assert_eq!(decode(&path).unwrap().dimensions(), (1, 1));
 }
 
-/// Files of kinds that no encoder here writes; scripts/fixtures/images.py made them.
+/// A file that scripts/fixtures/images.py made.
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/images").join(name)
+}
+
+#[test]
+fn jpeg_pixels_are_those_of_libjpeg_turbo() {
+    for name in ["444", "422", "420", "restart", "progressive"] {
+        let [jpeg, png] =
+            ["jpg", "png"].map(|end| decode(&fixture(&format!("pattern_{name}.{end}"))).unwrap());
+        assert_eq!(jpeg, png, "{name}");
+    }
+}
+
+#[test]
+fn damaged_jpeg_data_is_refused() {
+    let mut bytes = fs::read(fixture("pattern_420.jpg")).unwrap();
+    // Without its last quarter, yet with an end marker.
+    let cut = bytes.len() * 3 / 4;
+    bytes.splice(cut.., [0xFF, 0xD9]);
+    let (_dir, path) = file(&bytes, "cut.jpg");
+    let error = decode(&path).unwrap_err();
+    assert!(matches!(error, DataError::Decode { .. }), "{error}");
+}
+
+#[test]
+fn a_jpeg_of_countless_scans_is_refused() {
+    let bytes = fs::read(fixture("pattern_progressive.jpg")).unwrap();
+    let scans = |bytes: &[u8]| bytes.windows(2).filter(|marker| *marker == [0xFF, 0xDA]).count();
+    let first = bytes.windows(2).position(|marker| marker == [0xFF, 0xDA]).unwrap();
+    let tables = bytes[first + 2..].windows(2).position(|marker| marker == [0xFF, 0xC4]).unwrap() + first + 2;
+    let (before, scan, after) = (&bytes[..first], &bytes[first..tables], &bytes[tables..]);
+    let with_copies = |copies: usize| [before, &scan.repeat(copies), after].concat();
+    for (copies, is_read) in [(20, true), (100, false)] {
+        let bytes = with_copies(copies);
+        assert_eq!(scans(&bytes) > 100, !is_read);
+        let (_dir, path) = file(&bytes, "scans.jpg");
+        let result = decode(&path);
+        assert_eq!(result.is_ok(), is_read, "{copies}: {:?}", result.err());
+    }
+}
+
+/// Files of kinds that no encoder here writes.
 #[test]
 fn cmyk_and_palettes_are_converted() {
-    let fixture = |name: &str| {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/images");
-        decode(&folder.join(name)).unwrap()
-    };
+    let fixture = |name: &str| decode(&fixture(name)).unwrap();
     let palette = fixture("palette.png");
     assert_eq!([palette.get_pixel(0, 0).0, palette.get_pixel(1, 0).0], [[200, 100, 50], [10, 20, 30]]);
     // CMYK (55, 155, 205, 0) is RGB (200, 100, 50); JPEG of one colour is off by rounding alone.
@@ -272,6 +311,15 @@ fn an_image_beyond_the_limits_is_refused_before_its_pixels_are_read() {
         let error = decode(&path).unwrap_err();
         let limited = |source: &image::ImageError| matches!(source, image::ImageError::Limits(_));
         assert!(matches!(&error, DataError::Decode { source, .. } if limited(source)), "{error}");
+
+        let mut bytes = encoded(RgbImage::new(1, 1), ImageFormat::Jpeg);
+        // The frame's header: its length, the precision, the height, the width.
+        let frame = bytes.windows(2).position(|marker| marker == [0xFF, 0xC0]).unwrap();
+        bytes[frame + 5..frame + 7].copy_from_slice(&(height as u16).to_be_bytes());
+        bytes[frame + 7..frame + 9].copy_from_slice(&(width as u16).to_be_bytes());
+        let (_dir, path) = file(&bytes, "large.jpg");
+        let error = decode(&path).unwrap_err();
+        assert!(matches!(&error, DataError::Decode { source, .. } if limited(source)), "{error}");
     }
 }
 
@@ -301,7 +349,7 @@ fn real_photos_are_whole() {
         let Some(folder) = shared_data(name) else { continue };
         let images = UnlabeledSet::from_folder(folder).unwrap().images;
         for image in &images {
-            assert!(has_jpeg_end(&fs::read(&image.path).unwrap()), "{}", image.path.display());
+            assert!(jpeg::has_end(&fs::read(&image.path).unwrap()), "{}", image.path.display());
         }
         decode(&images[0].path).unwrap();
     }

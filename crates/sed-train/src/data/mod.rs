@@ -16,6 +16,7 @@ mod error;
 mod files;
 pub mod folder;
 pub mod image;
+mod jpeg;
 pub(crate) mod json;
 mod policy;
 mod problem;
