@@ -1,6 +1,7 @@
-//! The example as a process: killed, stopped by signals, refused by the system; and resumed.
+//! Examples as processes: killed, stopped by signals, refused by the system; and resumed.
 #![cfg(unix)]
 
+mod compare;
 mod kills;
 mod refusals;
 mod signals;
@@ -49,19 +50,26 @@ fn resume(run: &Path) -> Vec<String> {
     vec!["--resume".into(), run.display().to_string()]
 }
 
-/// The example, which `cargo test` builds before it runs the tests.
-fn binary() -> PathBuf {
+/// An example, which `cargo test` builds before it runs the tests.
+fn binary(name: &str) -> PathBuf {
     let tests = std::env::current_exe().expect("the test's own path");
     let target = tests.parent().and_then(Path::parent).expect("tests lie in target/PROFILE/deps");
-    let path = target.join("examples/retinanet_coco");
+    let path = target.join("examples").join(name);
     assert!(path.exists(), "{}: missing; build it by `cargo build --release --examples`", path.display());
     path
 }
 
+fn program(name: &str) -> Command {
+    let mut command = Command::new(binary(name));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// A training by `retinanet_coco`.
 fn example(cache: &Path, arguments: &[String]) -> Command {
-    let mut command = Command::new(binary());
+    let mut command = program("retinanet_coco");
     command.args(arguments).arg("--cache-dir").arg(cache.join("cache")).args(["--device", "flex"]);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command.stdout(Stdio::null());
     command
 }
 

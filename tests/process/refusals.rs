@@ -27,7 +27,7 @@ fn a_disk_that_is_full_costs_the_new_checkpoint_and_not_the_old_one() {
 
     // No file may grow beyond 64 KiB, as if no more were left; weights are larger, metrics are not.
     let mut limited = Command::new("bash");
-    limited.args(["-c", "trap '' XFSZ; ulimit -f 64; exec \"$@\"", "limited"]).arg(binary());
+    limited.args(["-c", "trap '' XFSZ; ulimit -f 64; exec \"$@\"", "limited"]).arg(binary("retinanet_coco"));
     limited.args(resume(&run)).args(["--device", "flex"]);
     let line = error_line(&output(limited.stderr(std::process::Stdio::piped())));
     assert!(line.contains("checkpoints") && line.contains(".bpk"), "{line}");
