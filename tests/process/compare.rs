@@ -70,7 +70,8 @@ fn runs_are_made_once_and_go_on_where_they_were_stopped() {
     let third = compare(root.path(), &longer);
     assert_eq!(third.status.code(), Some(1));
     let said = said(&third);
-    let told = r#"the runs there were made with "iterations = 7", not "iterations = 8"; give another --run-dir"#;
+    let told =
+        r#"the runs there were made with "iterations = 7", not "iterations = 8"; give another --run-dir"#;
     assert!(said.contains(told), "{said}");
 }
 
