@@ -8,7 +8,7 @@ use crate::ops::flex::{MatrixMut, MatrixRef, multiply, run_tasks, sum, with_scra
 
 use super::{
     columns::{gather, scatter_add},
-    forward::{MIN_COLUMNS, TILE_FLOATS, convolve},
+    forward::{MIN_COLUMNS, TILE_FLOATS, convolve, convolve_by_columns},
     geometry::{Geometry, Tile, split, tiles},
     winograd,
 };
@@ -39,6 +39,11 @@ pub(super) fn cut(output_grad: &mut [f32], output: &[f32]) {
 /// The gradient `[N, in, H, W]` of the input from that of the output.
 pub(super) fn input_gradient(output_grad: &[f32], weight: &[f32], geometry: &Geometry) -> Vec<f32> {
     match geometry.transposed() {
+        Some(transposed) if geometry.is_pointwise() => {
+            let (out_channels, in_channels) = (geometry.out_channels, geometry.in_channels);
+            let weight = MatrixRef::rows(weight, out_channels, in_channels, in_channels).transposed();
+            convolve_by_columns(output_grad, weight, &[], false, &transposed)
+        }
         Some(transposed) => convolve(output_grad, &flipped(weight, geometry), &[], false, &transposed),
         None => input_gradient_by_columns(output_grad, weight, geometry),
     }
@@ -49,15 +54,17 @@ pub(super) fn input_gradient(output_grad: &[f32], weight: &[f32], geometry: &Geo
 fn flipped(weight: &[f32], geometry: &Geometry) -> Vec<f32> {
     let (taps, in_channels, out_channels) = (geometry.taps(), geometry.in_channels, geometry.out_channels);
     let mut result = vec![0.0; weight.len()];
-    for block in split(in_channels, BLOCK) {
-        for out in 0..out_channels {
-            for channel in block.clone() {
-                let source = &weight[(out * in_channels + channel) * taps..][..taps];
-                let target = &mut result[(channel * out_channels + out) * taps..][..taps];
-                target.iter_mut().zip(source.iter().rev()).for_each(|(to, from)| *to = *from);
+    let row = out_channels * taps;
+    let blocks = result.chunks_mut((BLOCK * row).max(1)).enumerate().collect();
+    run_tasks(blocks, weight.len(), |(block, result): (usize, &mut [f32])| {
+        for (out, kernels) in weight.chunks_exact(in_channels * taps).enumerate() {
+            let kernels = kernels[block * BLOCK * taps..].chunks_exact(taps);
+            for (row, kernel) in result.chunks_exact_mut(row).zip(kernels) {
+                let target = &mut row[out * taps..][..taps];
+                target.iter_mut().zip(kernel.iter().rev()).for_each(|(to, from)| *to = *from);
             }
         }
-    }
+    });
     result
 }
 
@@ -172,15 +179,23 @@ pub(super) fn weight_gradient_by_columns(
     transposed(first, channels)
 }
 
-/// A matrix of `columns` columns, row-major, to its columns one after the other.
+/// A matrix of `columns` columns, row-major, to its columns one after the other. By small squares: columns whose distance is a power
+/// of two share few places of a cache, so each line is written whole at once.
 fn transposed(matrix: &[f32], columns: usize) -> Vec<f32> {
     let rows = matrix.len() / columns.max(1);
     let mut result = vec![0.0; matrix.len()];
     let blocks = result.chunks_mut((BLOCK * rows).max(1)).enumerate().collect();
-    run_tasks(blocks, matrix.len() * BLOCK, |(block, result)| {
-        for (row, values) in matrix.chunks_exact(columns).enumerate() {
-            let values = &values[block * BLOCK..];
-            result.chunks_exact_mut(rows).zip(values).for_each(|(column, value)| column[row] = *value);
+    run_tasks(blocks, matrix.len(), |(block, result): (usize, &mut [f32])| {
+        for (square, lines) in matrix.chunks(BLOCK * columns).enumerate() {
+            let mut values = [[0.0; BLOCK]; BLOCK];
+            let count = lines.len() / columns;
+            for (row, line) in lines.chunks_exact(columns).enumerate() {
+                let line = &line[block * BLOCK..];
+                values.iter_mut().zip(line).for_each(|(column, value)| column[row] = *value);
+            }
+            for (column, values) in result.chunks_exact_mut(rows).zip(&values) {
+                column[square * BLOCK..][..count].copy_from_slice(&values[..count]);
+            }
         }
     });
     result

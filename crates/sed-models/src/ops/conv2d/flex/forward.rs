@@ -26,14 +26,15 @@ pub(super) fn convolve(
     if winograd::suits(geometry) {
         winograd::convolve(input, weight, bias, relu, geometry)
     } else {
-        convolve_by_columns(input, weight, bias, relu, geometry)
+        let (channels, depth) = (geometry.out_channels, geometry.depth());
+        convolve_by_columns(input, MatrixRef::rows(weight, channels, depth, depth), bias, relu, geometry)
     }
 }
 
-/// By products with the matrix of patches, for any kernel and stride.
+/// By products of the weight `[out, in·k·k]` with the matrix of patches, for any kernel and stride.
 pub(super) fn convolve_by_columns(
     input: &[f32],
-    weight: &[f32],
+    weight: MatrixRef,
     bias: &[f32],
     relu: bool,
     geometry: &Geometry,
@@ -83,7 +84,7 @@ pub(super) fn parts<'a>(
 fn convolve_tile(
     part: Vec<&mut [f32]>,
     input: &[f32],
-    weight: &[f32],
+    weight: MatrixRef,
     bias: &[f32],
     relu: bool,
     geometry: &Geometry,
@@ -103,7 +104,7 @@ fn convolve_tile(
             MatrixRef::rows(patches, depth, columns, columns)
         };
         let dst = MatrixMut::dense(&mut *result, channels, columns);
-        multiply(dst, MatrixRef::rows(weight, channels, depth, depth), patches, false);
+        multiply(dst, weight, patches, false);
 
         let image_columns = tile.image_columns(geometry);
         for (i, target) in part.into_iter().enumerate() {

@@ -207,7 +207,8 @@ mod tests {
             let input = values(batch * channels * height * width, 17);
             let weight = values(out * channels * 9, 13);
             for (bias, relu) in [(Vec::new(), false), (values(out, 11), false), (values(out, 11), true)] {
-                let expected = convolve_by_columns(&input, &weight, &bias, relu, &geometry);
+                let matrix = MatrixRef::rows(&weight, out, geometry.depth(), geometry.depth());
+                let expected = convolve_by_columns(&input, matrix, &bias, relu, &geometry);
                 assert!(convolve(&input, &weight, &bias, relu, &geometry) == expected, "{geometry:?} {relu}");
             }
             let output_grad = values(batch * out * geometry.out_plane(), 7);
