@@ -7,157 +7,17 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
 use burn::data::dataset::DatasetError;
 use burn::tensor::Device;
-use sed_core::{ImageSize, Targets};
-use serde::{Deserialize, Serialize};
+use sed_core::ImageSize;
 
 use super::image_cache::{Decoder, ImageCache};
-use super::invalid_config::require;
 use super::loader_error::prepare;
 use super::ordered::OrderedWorkers;
 use super::shuffled_order::ShuffledOrder;
 use super::unlabeled_order::UnlabeledOrder;
 use super::{
-    AugmentConfig, HostImages, HostRng, HostViews, InvalidConfig, LabeledSet, LabeledView, LoaderError,
-    Purpose, SourceShare, UnlabeledSet, UnlabeledViews,
+    AugmentConfig, HostImages, HostRng, HostViews, LabeledSet, LabeledView, LoaderConfig, LoaderError,
+    Purpose, SourceShare, TrainBatch, TrainSource, UnlabeledSet, UnlabeledViews,
 };
-
-/// Sizes of the batches, and how they are prepared.
-///
-/// ```
-/// use sed_train::data::LoaderConfig;
-///
-/// let config = LoaderConfig { labeled_batch: 4, unlabeled_batch: 8, workers: 2, ..LoaderConfig::default() };
-/// assert!(config.validate().is_ok());
-///
-/// let error = LoaderConfig { labeled_batch: 0, ..config }.validate().unwrap_err();
-/// assert_eq!(error.field, "loader.labeled_batch");
-/// ```
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LoaderConfig {
-    /// Seed of the order of the images and of their augmentation.
-    pub seed: u64,
-    /// Labeled images in a batch, `n_s`.
-    pub labeled_batch: usize,
-    /// Unlabeled images in a batch, `n_u`; 0 for supervised training.
-    pub unlabeled_batch: usize,
-    /// The sources that the unlabeled images come from, one after another in the order of the set, if some are to be drawn from more
-    /// often than others; empty to draw all images equally often.
-    pub unlabeled_sources: Vec<SourceShare>,
-    /// Batches in one pass of the training engine's loop.
-    pub iterations_per_epoch: usize,
-    /// Threads that prepare batches; 0 prepares each when it is asked for.
-    pub workers: usize,
-    /// Batches prepared before they are asked for, at most.
-    pub prefetch: usize,
-    /// Decoded images are kept in memory up to this many bytes; those in shards are not.
-    pub cache_bytes: usize,
-    /// Unlabeled images in [shards](UnlabeledSet::from_shards) that are read together, in sequence, and drawn in a random order. Their
-    /// files are in memory, twice as many while one such group follows another.
-    pub shuffle_buffer: usize,
-}
-
-impl Default for LoaderConfig {
-    fn default() -> Self {
-        Self {
-            seed: 0,
-            labeled_batch: 8,
-            unlabeled_batch: 8,
-            unlabeled_sources: Vec::new(),
-            iterations_per_epoch: 100,
-            workers: 1,
-            prefetch: 4,
-            cache_bytes: 256 << 20,
-            shuffle_buffer: 1000,
-        }
-    }
-}
-
-impl LoaderConfig {
-    /// Checks every field.
-    ///
-    /// # Errors
-    ///
-    /// The first field that is out of range.
-    pub fn validate(&self) -> Result<(), InvalidConfig> {
-        for (field, value) in [
-            ("loader.labeled_batch", self.labeled_batch),
-            ("loader.iterations_per_epoch", self.iterations_per_epoch),
-            ("loader.prefetch", self.prefetch),
-            ("loader.shuffle_buffer", self.shuffle_buffer),
-        ] {
-            require(value > 0, field, value, "must be positive")?;
-        }
-        require(self.workers <= 1024, "loader.workers", self.workers, "must be at most 1024")
-    }
-}
-
-/// What one training step sees.
-///
-/// ```
-/// use burn::tensor::Device;
-/// use sed_train::data::{AugmentConfig, LoaderConfig, TrainLoader};
-/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/scenes.rs")); }
-/// # let dir = tempfile::tempdir()?;
-/// # let setup::Sets { labeled, unlabeled, .. } = setup::sets(dir.path())?;
-///
-/// // `labeled` and `unlabeled` have four images each.
-/// let augment = AugmentConfig { image_size: 32, ..AugmentConfig::default() };
-/// let config = LoaderConfig { labeled_batch: 2, unlabeled_batch: 3, ..LoaderConfig::default() };
-/// let batch = TrainLoader::new(labeled, unlabeled, augment, config)?.batch(0)?;
-///
-/// assert_eq!((batch.labeled.len(), batch.targets.len(), batch.labeled_ids.len()), (2, 2, 2));
-/// let views = batch.unlabeled.unwrap();
-/// assert_eq!(views.keys.len(), 3);
-/// assert_eq!(views.to_views(&Device::default()).strong.pixels.dims(), [3, 3, 32, 32]);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Debug, Clone, PartialEq)]
-pub struct TrainBatch {
-    /// The number of the training step, from 0.
-    pub iteration: usize,
-    /// The labeled images.
-    pub labeled: HostImages,
-    /// The objects of each labeled image, in its pixels.
-    pub targets: Vec<Targets>,
-    /// The ids of the labeled images in their annotation file.
-    pub labeled_ids: Vec<u64>,
-    /// The unlabeled images, if the batch has any.
-    pub unlabeled: Option<HostViews>,
-}
-
-/// Batches of a training, in order, that a run can go on with at any of them.
-///
-/// Each `iter()` yields the batches up to the end of the epoch, from where the one before ended.
-///
-/// ```
-/// use sed_train::data::{AugmentConfig, LoaderConfig, TrainLoader, TrainSource};
-/// # mod setup { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/scenes.rs")); }
-/// # let dir = tempfile::tempdir()?;
-/// # let setup::Sets { labeled, unlabeled, .. } = setup::sets(dir.path())?;
-///
-/// // `labeled` and `unlabeled` have four images each.
-/// let augment = AugmentConfig { image_size: 32, ..AugmentConfig::default() };
-/// let config = LoaderConfig { labeled_batch: 1, iterations_per_epoch: 5, ..LoaderConfig::default() };
-/// let loader = TrainLoader::new(labeled, unlabeled, augment, config)?;
-/// let source: &dyn TrainSource = &loader;
-/// assert_eq!(source.iterations_per_epoch(), 5);
-///
-/// source.resume_at(3, false); // the run was stopped after three steps
-/// let iterations: Vec<usize> = source.iter().map(|batch| batch.unwrap().iteration).collect();
-/// assert_eq!(iterations, [3, 4]);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-pub trait TrainSource: DataLoader<TrainBatch> {
-    /// Batches of one epoch.
-    fn iterations_per_epoch(&self) -> usize;
-
-    /// Goes on at an iteration, as when a run is resumed: the next `iter()` starts there.
-    ///
-    /// At the end of an epoch, `epoch_is_over` says that what follows the epoch's batches is still to be done: the next `iter()` is
-    /// then that of the old epoch and yields nothing, and the one after it starts the next.
-    fn resume_at(&self, iteration: usize, epoch_is_over: bool);
-}
 
 /// Batches of augmented images, in order, prepared on worker threads.
 ///

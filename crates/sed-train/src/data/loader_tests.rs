@@ -3,6 +3,7 @@ use std::fs;
 use std::path::Path;
 
 use image::RgbImage;
+use sed_core::Targets;
 
 use super::*;
 use crate::data::{Category, DataError, LabeledSample, UnlabeledImage};
