@@ -115,11 +115,17 @@ fn round<D: Detector>(
     })
 }
 
-/// A device that did not give its losses.
+/// A device that did not give its losses, or the norm of their gradient.
 pub(super) struct DeviceLost {
     /// As Burn names it.
     pub device: String,
     pub reason: String,
+}
+
+impl DeviceLost {
+    pub fn new(device: &Device, error: &ExecutionError) -> Self {
+        Self { device: format!("{device:?}"), reason: error.to_string() }
+    }
 }
 
 /// What a part of a batch gives.
@@ -145,11 +151,7 @@ impl<D: Detector> Replica<D> {
         };
         let (total, named, unsupervised) = self.losses(&part, division);
         let (names, terms): (Vec<_>, Vec<_>) = named.into_iter().unzip();
-        let lost = |error: ExecutionError| DeviceLost {
-            device: format!("{:?}", self.plain),
-            reason: error.to_string(),
-        };
-        let values = read(terms).map_err(lost)?;
+        let values = read(terms).map_err(|error| DeviceLost::new(&self.plain, &error))?;
         let loss = if parts == 1 { total } else { total / parts as f64 };
         let grads = GradientsParams::from_grads(loss.backward(), &self.student);
         Ok(Part { terms: Terms { names, unsupervised }, values, grads })

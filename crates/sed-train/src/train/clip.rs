@@ -3,7 +3,7 @@
 use burn::{
     module::{Module, ModuleVisitor, Param},
     optim::GradientsParams,
-    tensor::Tensor,
+    tensor::{ExecutionError, Tensor},
 };
 #[cfg(feature = "flex")]
 use sed_core::flex;
@@ -15,6 +15,10 @@ use sed_core::flex;
 /// Burn clips each tensor by its own norm, which changes the direction of the step; one factor for
 /// all keeps it. A norm that is not finite leaves the gradients untouched: the caller decides.
 ///
+/// # Errors
+///
+/// If the device of the gradients is lost.
+///
 /// ```
 /// use burn::{nn::LinearConfig, optim::GradientsParams, tensor::{Device, Tensor}};
 /// use sed_train::train::clip_global_norm;
@@ -24,31 +28,33 @@ use sed_core::flex;
 /// let mut grads = GradientsParams::new();
 /// grads.register(layer.weight.id, Tensor::<2>::from_floats([[3.0], [4.0]], &device));
 ///
-/// let (clipped, norm) = clip_global_norm(&layer, grads, Some(2.5));
+/// let (clipped, norm) = clip_global_norm(&layer, grads, Some(2.5))?;
 /// assert_eq!(norm, 5.0);
 /// let clipped = clipped.get::<2>(layer.weight.id).unwrap().into_data();
 /// assert_eq!(clipped.iter::<f32>().collect::<Vec<_>>(), [1.5, 2.0]);
+/// # Ok::<(), burn::tensor::ExecutionError>(())
 /// ```
 pub fn clip_global_norm<M: Module>(
     module: &M,
     grads: GradientsParams,
     max_norm: Option<f64>,
-) -> (GradientsParams, f64) {
+) -> Result<(GradientsParams, f64), ExecutionError> {
     let mut squares = Squares { grads: &grads, on_host: 0.0, on_device: Vec::new() };
     module.visit(&mut squares);
     let mut sum = squares.on_host;
     if !squares.on_device.is_empty() {
         // One read for all parameters: each read stalls a GPU.
-        sum += f64::from(Tensor::cat(squares.on_device, 0).sum().into_scalar::<f32>());
+        let squares = Tensor::cat(squares.on_device, 0).sum().try_into_data()?;
+        sum += squares.iter::<f64>().sum::<f64>();
     }
     let norm = sum.sqrt();
     match max_norm {
         Some(max) if norm.is_finite() && norm > max => {
             let mut scale = Scale { grads, factor: max / norm };
             module.visit(&mut scale);
-            (scale.grads, norm)
+            Ok((scale.grads, norm))
         }
-        _ => (grads, norm),
+        _ => Ok((grads, norm)),
     }
 }
 
@@ -121,7 +127,7 @@ mod tests {
     #[test]
     fn a_larger_norm_is_scaled_down_in_one_direction() {
         let (layer, grads) = three_four();
-        let (clipped, norm) = clip_global_norm(&layer, grads, Some(2.5));
+        let (clipped, norm) = clip_global_norm(&layer, grads, Some(2.5)).unwrap();
         assert_eq!(norm, 5.0);
         assert_eq!(values(&layer, &clipped), (1.5, 2.0));
     }
@@ -130,7 +136,7 @@ mod tests {
     fn a_smaller_norm_and_no_limit_change_nothing() {
         for limit in [Some(5.0), Some(10.0), None] {
             let (layer, grads) = three_four();
-            let (clipped, norm) = clip_global_norm(&layer, grads, limit);
+            let (clipped, norm) = clip_global_norm(&layer, grads, limit).unwrap();
             assert_eq!(norm, 5.0);
             assert_eq!(values(&layer, &clipped), (3.0, 4.0));
         }
@@ -140,7 +146,7 @@ mod tests {
     fn a_norm_that_is_not_finite_is_reported_and_not_spread() {
         let (layer, mut grads) = three_four();
         grads.register(layer.weight.id, Tensor::<2>::from_data([[f32::NAN]], &Device::default()));
-        let (clipped, norm) = clip_global_norm(&layer, grads, Some(1.0));
+        let (clipped, norm) = clip_global_norm(&layer, grads, Some(1.0)).unwrap();
         assert!(norm.is_nan());
         assert_eq!(values(&layer, &clipped).1, 4.0);
     }

@@ -210,7 +210,13 @@ impl<D: Detector> TrainStep for SemiSupervised<D> {
             unsupervised: &plan.unsupervised,
             precision: plan.config.precision,
         };
-        let passes = match passes(self.replicas(), &batch, &division) {
+        let passes = passes(self.replicas(), &batch, &division).and_then(|mut passes| {
+            let grads = std::mem::take(&mut passes.grads);
+            let (grads, norm) = clip_global_norm(&self.student, grads, plan.config.clip_norm)
+                .map_err(|error| DeviceLost::new(&self.device(), &error))?;
+            Ok((passes, grads, norm))
+        });
+        let (passes, grads, norm) = match passes {
             Ok(passes) => passes,
             Err(DeviceLost { device, reason }) => {
                 let iteration = self.iteration;
@@ -221,8 +227,6 @@ impl<D: Detector> TrainStep for SemiSupervised<D> {
                 };
             }
         };
-        let (grads, norm) = clip_global_norm(&self.student, passes.grads, plan.config.clip_norm);
-
         // Losses in the order in which they were made, so that the first cause is named, the total last.
         let checks = passes.scalars.iter().skip(1).chain(passes.scalars.first());
         let checks = checks.map(|(name, value)| (name.as_str(), *value)).chain([("gradient_norm", norm)]);
