@@ -100,11 +100,17 @@ fn two_servers_train_as_this_process_does_and_a_dead_one_is_told() {
     let devices = format!("{},{}", first.device(), second.device());
     finished(training(root, "remote", &devices));
 
-    // The servers use Burn's convolution, this process the one of `sed-models`: sums run in other orders.
+    // The servers use Burn's convolution, this process the one of `sed-models`: sums run in other orders, which rounds
+    // the first losses otherwise. Each step after it makes more of that: the optimizer divides by the size of a
+    // gradient, so the sign of one that is next to nothing decides about a whole step.
     let (local, remote) = (losses(root, "local"), losses(root, "remote"));
     assert_eq!((local.len(), remote.len()), (12, 12));
     for (step, (local, remote)) in local.iter().zip(&remote).enumerate() {
-        assert!((local - remote).abs() < 1e-3 * local.abs(), "step {step}: {local} here, {remote} there");
+        let tolerance = if step == 0 { 1e-5 } else { 5e-3 };
+        assert!(
+            (local - remote).abs() < tolerance * local.abs(),
+            "step {step}: {local} here, {remote} there"
+        );
     }
 
     // The second server dies in the middle of a run.
