@@ -68,7 +68,7 @@ impl Supervised {
         let losses = model.supervised_losses(&self.images, &self.targets);
         let total = losses.iter().map(DetectionLoss::total).reduce(|a, b| a + b).expect("one stage");
         let grads = GradientsParams::from_grads(total.backward(), &model);
-        let (grads, norm) = clip_global_norm(&model, grads, Some(10.0));
+        let (grads, norm) = clip_global_norm(&model, grads, Some(10.0)).expect("the device answers");
         assert!(norm.is_finite(), "a gradient is not finite");
         self.model = Some(self.optimizer.step(RATE, model, grads));
     }
