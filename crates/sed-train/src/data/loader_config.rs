@@ -36,7 +36,7 @@ pub struct LoaderConfig {
     pub prefetch: usize,
     /// Decoded images are kept in memory up to this many bytes; those in shards are not.
     pub cache_bytes: usize,
-    /// Unlabeled images in [shards](UnlabeledSet::from_shards) that are read together, in sequence, and drawn in a random order. Their
+    /// Unlabeled images in [shards](super::UnlabeledSet::from_shards) that are read together, in sequence, and drawn in a random order. Their
     /// files are in memory, twice as many while one such group follows another.
     pub shuffle_buffer: usize,
 }
