@@ -46,7 +46,7 @@ impl<'a> Jpeg<'a> {
 
     /// The pixels as stored.
     ///
-    /// Compressed data that breaks off or makes no sense is an error, where libjpeg-turbo warns and fills in grey.
+    /// Compressed data that breaks off or makes no sense is an error, where libjpeg-turbo warns and goes on.
     pub(super) fn pixels(self) -> ImageResult<RgbImage> {
         if !self.is_common() {
             return JpegDecoder::new(Cursor::new(self.bytes))

@@ -17,7 +17,7 @@ use sed_core::{Detections, Detector};
 
 use super::{
     TrainConfig, TrainError,
-    accumulate::{DeviceLost, Division, Replica, passes},
+    accumulate::{DeviceLost, Division, Passes, Replica, passes},
     checkpointing::checkpointed,
     clip_global_norm,
     metrics::{EvaluatedBatch, LEARNING_RATE},
@@ -210,13 +210,12 @@ impl<D: Detector> TrainStep for SemiSupervised<D> {
             unsupervised: &plan.unsupervised,
             precision: plan.config.precision,
         };
-        let passes = passes(self.replicas(), &batch, &division).and_then(|mut passes| {
-            let grads = std::mem::take(&mut passes.grads);
-            let (grads, norm) = clip_global_norm(&self.student, grads, plan.config.clip_norm)
+        let passes = passes(self.replicas(), &batch, &division).and_then(|passes| {
+            let (grads, norm) = clip_global_norm(&self.student, passes.grads, plan.config.clip_norm)
                 .map_err(|error| DeviceLost::new(&self.device(), &error))?;
-            Ok((passes, grads, norm))
+            Ok((Passes { grads, ..passes }, norm))
         });
-        let (passes, grads, norm) = match passes {
+        let (passes, norm) = match passes {
             Ok(passes) => passes,
             Err(DeviceLost { device, reason }) => {
                 let iteration = self.iteration;
@@ -227,12 +226,13 @@ impl<D: Detector> TrainStep for SemiSupervised<D> {
                 };
             }
         };
+
         // Losses in the order in which they were made, so that the first cause is named, the total last.
         let checks = passes.scalars.iter().skip(1).chain(passes.scalars.first());
         let checks = checks.map(|(name, value)| (name.as_str(), *value)).chain([("gradient_norm", norm)]);
         let bad = checks.into_iter().find(|(_, value)| !value.is_finite());
         let grads = match bad {
-            None => grads,
+            None => passes.grads,
             Some((term, value)) => {
                 self.skip(term, value, &batch);
                 // Without gradients `optimize` leaves every weight as it is.
