@@ -7,6 +7,7 @@ use std::{fs, path::Path};
 
 use burn::{
     module::Module,
+    optim::AdamWConfig,
     store::{BurnToPyTorchAdapter, ModuleSnapshot, bridge},
     tensor::{Device, Tensor},
 };
@@ -24,7 +25,11 @@ use sed::{
         retinanet::RetinaNetConfig,
         weights::{LoadOptions, load, save_safetensors},
     },
-    train::{data::Category, train::Method},
+    train::{
+        checkpoint::{CheckpointFolder, Progress, State},
+        data::Category,
+        train::Method,
+    },
 };
 use serde::Serialize;
 
@@ -142,6 +147,48 @@ fn weights_beside_the_settings_are_those_of_the_run() {
     let given = TrainingArgs::parse_from(["a-training", "--resume", run.to_str().unwrap()]);
     let error = given.arguments(DetectorName::Retinanet).unwrap_err().to_string();
     assert!(error.ends_with("a run of the example compare, which goes on with its own runs"), "{error}");
+}
+
+/// The best evaluation may lie before the end: its checkpoint is kept, and opens as the weights of the end do.
+#[test]
+fn a_checkpoint_of_a_run_opens() {
+    let folder = retinanet_run(&[Method::Sed]);
+    let run = folder.path();
+    let detector = |student| {
+        let trained = open(&CheckpointArgs { student, ..args(run) }).unwrap();
+        let TrainedDetector::RetinaNet(detector) = trained.detector else { panic!("a RetinaNet") };
+        *detector
+    };
+    let progress = Progress {
+        iteration: 12,
+        skipped_steps: 0,
+        silent_steps: 0,
+        seconds: 1.5,
+        row: Default::default(),
+        evaluations: vec![],
+    };
+    let state = State {
+        progress,
+        identity: Default::default(),
+        // The other way round than at the end of the run, so that they cannot be taken for those.
+        student: detector(false).into_record(),
+        teacher: detector(true).into_record(),
+        optimizer: AdamWConfig::new().init().to_record(),
+    };
+    let checkpoint = CheckpointFolder::of_run(&run.join("sed")).save(state).unwrap();
+    let [teacher, student] =
+        [false, true].map(|student| mark(&open(&CheckpointArgs { student, ..args(run) }).unwrap()));
+    assert_ne!(teacher, student);
+    assert_eq!(mark(&open(&args(&checkpoint)).unwrap()), student);
+    assert_eq!(mark(&open(&CheckpointArgs { student: true, ..args(&checkpoint) }).unwrap()), teacher);
+    let file = checkpoint.join("student.bpk");
+    assert_eq!(mark(&open(&args(&file)).unwrap()), teacher);
+
+    let mut content = fs::read(&file).unwrap();
+    *content.last_mut().unwrap() ^= 1;
+    fs::write(&file, content).unwrap();
+    let error = open(&args(&checkpoint)).err().unwrap();
+    assert!(error.contains("student.bpk: damaged checkpoint"), "{error}");
 }
 
 #[test]

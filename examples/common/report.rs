@@ -69,7 +69,7 @@ impl<'a> Comparison<'a> {
     pub fn add<D: Detector>(&mut self, method: Method, outcome: &TrainOutcome<D>) -> Result<()> {
         let stages = outcome.student.stages();
         let names = model_names(method);
-        self.warn_of_a_fall(&names[1], outcome);
+        self.warn_of_a_fall(method, &names[1], outcome);
         self.warnings.extend(
             outcome
                 .warnings
@@ -122,7 +122,7 @@ impl<'a> Comparison<'a> {
     }
 
     /// Notes a teacher that was better before the end.
-    fn warn_of_a_fall<D>(&mut self, name: &str, outcome: &TrainOutcome<D>) {
+    fn warn_of_a_fall<D>(&mut self, method: Method, name: &str, outcome: &TrainOutcome<D>) {
         let ap = |one: &Evaluation| Some((one.iteration, one.teacher.ap?));
         let best = Evaluation::best(&outcome.evaluations).and_then(ap);
         let last = outcome.evaluations.last().and_then(ap);
@@ -131,7 +131,8 @@ impl<'a> Comparison<'a> {
         {
             let (best, last) = (100.0 * best, 100.0 * last);
             self.warnings.push(format!(
-                "{name}: the AP was {best:.1} after {iteration} iterations and {last:.1} at the end."
+                "{name}: the AP was {best:.1} after {iteration} iterations and {last:.1} at the end; \
+                 {method}/checkpoints/{iteration:09} has the weights of then."
             ));
         }
     }

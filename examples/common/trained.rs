@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use burn::{data::dataloader::DataLoader, tensor::Device};
+use burn::{data::dataloader::DataLoader, module::Module, tensor::Device};
 use clap::Args;
 use sed::{
     core::{Detections, Detector, ImageBatch},
@@ -16,6 +16,7 @@ use sed::{
         weights::{self, LoadOptions},
     },
     train::{
+        checkpoint::State,
         data::{AugmentConfig, Category, DataPolicy, EvalLoader, scenes::SceneConfig},
         eval::ImageDetections,
         train::Method,
@@ -29,10 +30,14 @@ use super::{
     run_file::RunFile,
 };
 
+/// The files of weights of a checkpoint.
+const CHECKPOINT_STUDENT: &str = "student.bpk";
+const CHECKPOINT_TEACHER: &str = "teacher.bpk";
+
 /// Which trained detector; shared by all examples that use one.
 #[derive(Debug, Clone, Args)]
 pub struct CheckpointArgs {
-    /// A run folder, the folder of one of its methods, or a file of weights in there.
+    /// A run folder, the folder of one of its methods, one of the checkpoints below that, or a file of weights in there.
     #[arg(long, value_name = "RUN_OR_WEIGHTS")]
     pub checkpoint: Option<PathBuf>,
     /// Of a run folder of several methods: by which one the detector was trained; without it SED if it is there.
@@ -228,7 +233,9 @@ fn locate(path: &Path, args: &CheckpointArgs) -> Result<Location> {
     ensure!(args.method.is_none(), "is not a run folder, of which --method picks a part");
     // Without a name of its own, as `.`, a folder still has a parent.
     let path = fs::canonicalize(path)?;
-    let weights = if path.is_dir() {
+    let weights = if is_checkpoint(&path) {
+        path.join(if args.student { CHECKPOINT_STUDENT } else { CHECKPOINT_TEACHER })
+    } else if path.is_dir() {
         path.join(file_name(args))
     } else {
         ensure!(
@@ -237,12 +244,25 @@ fn locate(path: &Path, args: &CheckpointArgs) -> Result<Location> {
         );
         path
     };
-    match weights.ancestors().skip(1).take(2).find(|folder| is_run(folder)) {
+    // A checkpoint lies two folders below its method's.
+    let depth = if of_checkpoint(&weights).is_some() { 3 } else { 1 };
+    match weights.ancestors().skip(depth).take(2).find(|folder| is_run(folder)) {
         Some(run) => Ok(Location { run: run.to_owned(), weights: Some(weights) }),
         None => {
             bail!("no config.toml beside it or in the folder above, so what detector it is of is not known")
         }
     }
+}
+
+fn is_checkpoint(folder: &Path) -> bool {
+    folder.join("manifest.toml").is_file()
+}
+
+/// The checkpoint that a file of weights belongs to.
+fn of_checkpoint(weights: &Path) -> Option<&Path> {
+    let name = weights.file_name()?;
+    let is_one = name == CHECKPOINT_STUDENT || name == CHECKPOINT_TEACHER;
+    weights.parent().filter(|folder| is_one && is_checkpoint(folder))
 }
 
 fn file_name(args: &CheckpointArgs) -> &'static str {
@@ -278,6 +298,15 @@ fn load<M: Model>(
     }
     model.validate()?;
     let mut detector = model.init(device)?;
-    weights::load(&mut detector, weights, &LoadOptions::default())?;
+    if let Some(checkpoint) = of_checkpoint(weights) {
+        // Its sums are checked, which a single file does not have.
+        let State { student, teacher, .. } = State::read(checkpoint)?;
+        let record = if weights.ends_with(CHECKPOINT_STUDENT) { student } else { teacher };
+        detector = detector
+            .try_load_record(record)
+            .with_context(|| format!("{}: does not fit", weights.display()))?;
+    } else {
+        weights::load(&mut detector, weights, &LoadOptions::default())?;
+    }
     Ok((detector, images))
 }

@@ -66,6 +66,68 @@ pub struct State {
     pub optimizer: OptimizerRecord,
 }
 
+impl State {
+    /// Reads the checkpoint of a folder as `checkpoints/000001000`.
+    ///
+    /// # Errors
+    ///
+    /// If it is not as it was written.
+    ///
+    /// ```
+    /// use burn::module::Module;
+    /// use sed_train::checkpoint::{CheckpointFolder, State};
+    ///
+    /// # use burn::{nn::LinearConfig, optim::AdamWConfig, tensor::Device};
+    /// # use sed_train::checkpoint::Progress;
+    /// # let run = tempfile::tempdir()?;
+    /// # let layer = LinearConfig::new(3, 2).init(&Device::default());
+    /// # let state = State {
+    /// #     progress: Progress {
+    /// #         iteration: 12,
+    /// #         skipped_steps: 0,
+    /// #         silent_steps: 0,
+    /// #         seconds: 1.5,
+    /// #         row: Default::default(),
+    /// #         evaluations: vec![],
+    /// #     },
+    /// #     identity: toml::toml! { seed = 7 },
+    /// #     student: layer.clone().into_record(),
+    /// #     teacher: layer.clone().into_record(),
+    /// #     optimizer: AdamWConfig::new().init().to_record(),
+    /// # };
+    /// let folder = CheckpointFolder::of_run(run.path()).save(state)?;
+    /// let teacher = State::read(&folder)?.teacher;
+    /// let layer = layer.try_load_record(teacher)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn read(folder: &Path) -> Result<Self, CheckpointError> {
+        let file = folder.join(MANIFEST);
+        let text = fs::read(&file).map_err(|error| CheckpointError::damaged(&file, error.to_string()))?;
+        let text = String::from_utf8(text).map_err(|_| CheckpointError::damaged(&file, "it is no text"))?;
+        let manifest = Manifest::decode(&text).map_err(|reason| CheckpointError::damaged(&file, reason))?;
+        let content = |name: &str| {
+            let file = folder.join(name);
+            let damaged = |reason: String| CheckpointError::damaged(&file, reason);
+            let entry =
+                manifest.files.get(name).ok_or_else(|| damaged("the manifest does not list it".into()))?;
+            // The size is checked before the file is read into memory.
+            let size = fs::metadata(&file).map_err(|error| damaged(error.to_string()))?.len();
+            if size != entry.bytes {
+                return Err(damaged(format!("{size} bytes instead of {}", entry.bytes)));
+            }
+            let content = fs::read(&file).map_err(|error| damaged(error.to_string()))?;
+            if FileEntry::of(&content) != *entry {
+                return Err(damaged("its content does not match its SHA-256".into()));
+            }
+            Ok(Bytes::from_bytes_vec(content))
+        };
+        let student = parse(folder, STUDENT, content(STUDENT)?, ModuleRecord::from_bytes)?;
+        let teacher = parse(folder, TEACHER, content(TEACHER)?, ModuleRecord::from_bytes)?;
+        let optimizer = parse(folder, OPTIMIZER, content(OPTIMIZER)?, OptimizerRecord::from_bytes)?;
+        Ok(Self { progress: manifest.progress, identity: manifest.identity, student, teacher, optimizer })
+    }
+}
+
 /// A checkpoint that was read.
 ///
 /// ```
@@ -282,7 +344,7 @@ impl CheckpointFolder {
         let mut damaged = Vec::new();
         for iteration in self.iterations()?.into_iter().rev() {
             let path = self.checkpoint(iteration);
-            match read(&path) {
+            match State::read(&path) {
                 Ok(state) => return Ok(Some(Restored { path, state, damaged })),
                 Err(error) => damaged.push(error),
             }
@@ -310,33 +372,6 @@ impl CheckpointFolder {
         };
         entries.map(name).collect()
     }
-}
-
-fn read(path: &Path) -> Result<State, CheckpointError> {
-    let file = path.join(MANIFEST);
-    let text = fs::read(&file).map_err(|error| CheckpointError::damaged(&file, error.to_string()))?;
-    let text = String::from_utf8(text).map_err(|_| CheckpointError::damaged(&file, "it is no text"))?;
-    let manifest = Manifest::decode(&text).map_err(|reason| CheckpointError::damaged(&file, reason))?;
-    let content = |name: &str| {
-        let file = path.join(name);
-        let damaged = |reason: String| CheckpointError::damaged(&file, reason);
-        let entry =
-            manifest.files.get(name).ok_or_else(|| damaged("the manifest does not list it".into()))?;
-        // The size is checked before the file is read into memory.
-        let size = fs::metadata(&file).map_err(|error| damaged(error.to_string()))?.len();
-        if size != entry.bytes {
-            return Err(damaged(format!("{size} bytes instead of {}", entry.bytes)));
-        }
-        let content = fs::read(&file).map_err(|error| damaged(error.to_string()))?;
-        if FileEntry::of(&content) != *entry {
-            return Err(damaged("its content does not match its SHA-256".into()));
-        }
-        Ok(Bytes::from_bytes_vec(content))
-    };
-    let student = parse(path, STUDENT, content(STUDENT)?, ModuleRecord::from_bytes)?;
-    let teacher = parse(path, TEACHER, content(TEACHER)?, ModuleRecord::from_bytes)?;
-    let optimizer = parse(path, OPTIMIZER, content(OPTIMIZER)?, OptimizerRecord::from_bytes)?;
-    Ok(State { progress: manifest.progress, identity: manifest.identity, student, teacher, optimizer })
 }
 
 /// A file whose sum is right is what somebody wrote, which may not have been this program: Burn's reader panics on some such.
