@@ -72,6 +72,8 @@ fn split_outside_brackets(text: &str) -> Vec<String> {
 pub enum Ablation {
     /// Labels alone, with scale consistency, with distillation, with both, and with re-weighting.
     Parts,
+    /// Which view the scale consistency teaches.
+    Targets,
     /// γ, one weight an anchor or a class, and what the sums are divided by.
     Reweighting,
     /// The distance of two boxes, and its weight.
@@ -97,6 +99,11 @@ impl Ablation {
                 sed("distill", &["train.objective.scale_weight=0", NO_REWEIGHTING]),
                 sed("scale-distill", &[NO_REWEIGHTING]),
                 sed("scale-distill-reweight", &[]),
+            ],
+            Self::Targets => vec![
+                sed("both-views", &["train.objective.scale_targets=both_views"]),
+                sed("full-view", &["train.objective.scale_targets=full_view"]),
+                sed("no-scale", &["train.objective.scale_weight=0"]),
             ],
             Self::Reweighting => vec![
                 sed("gamma-0", &[NO_REWEIGHTING]),

@@ -3,7 +3,7 @@
 use sed::core::{
     ClassActivation, DetectionLoss, Predictions, StageViews, ViewPair,
     losses::BoxNorm,
-    objective::{Objective, ObjectiveConfig},
+    objective::{Objective, ObjectiveConfig, ScaleTargets},
     reweight::{BoxWeights, Granularity, Normalizer, ReweightConfig},
 };
 
@@ -71,6 +71,8 @@ objectives! {
     objective_of_sigmoids: SIGMOID, ObjectiveConfig::default();
     objective_of_softmax: SOFTMAX, ObjectiveConfig::default();
     objective_without_scale_consistency: SIGMOID, ObjectiveConfig { scale_weight: 0.0, ..ObjectiveConfig::default() };
+    objective_of_sigmoids_with_the_full_view_as_target: SIGMOID, ObjectiveConfig { scale_targets: ScaleTargets::FullView, ..ObjectiveConfig::default() };
+    objective_of_softmax_with_the_full_view_as_target: SOFTMAX, ObjectiveConfig { scale_targets: ScaleTargets::FullView, ..ObjectiveConfig::default() };
     objective_without_distillation: SIGMOID, ObjectiveConfig { distill_weight: 0.0, ..ObjectiveConfig::default() };
     objective_with_sharp_teacher: SIGMOID, ObjectiveConfig { temperature: 0.5, ..ObjectiveConfig::default() };
     objective_with_sharp_softmax_teacher: SOFTMAX, ObjectiveConfig { temperature: 0.5, ..ObjectiveConfig::default() };

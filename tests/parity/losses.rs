@@ -8,7 +8,7 @@ use sed::core::{
         divergence::{one_sided_kl, symmetric_kl},
         giou_loss, smooth_l1,
     },
-    objective::{Objective, ObjectiveConfig, teacher_foreground},
+    objective::{Objective, ObjectiveConfig, ScaleTargets, teacher_foreground},
     reweight::ReweightConfig,
 };
 
@@ -115,6 +115,7 @@ fn the_whole_unsupervised_objective() {
         fixture.at("normalizer").close_tensor(&foreground, ELEMENTWISE);
         let objective = Objective::new(ObjectiveConfig {
             scale_weight: 1.0,
+            scale_targets: ScaleTargets::BothViews,
             distill_weight: 1.0,
             class_weight: 1.0,
             box_weight: 1.0,

@@ -1,4 +1,5 @@
 use super::*;
+use crate::losses::BoxNorm;
 use crate::reweight::Normalizer;
 use crate::testing::{assert_close, device, gradient, pseudo_logits, values};
 
@@ -131,6 +132,41 @@ fn the_teacher_gets_no_gradient_and_both_students_do() {
     }
 }
 
+/// The gradients of the scale consistency to both sides, classes and boxes.
+fn scale_gradients(activation: ClassActivation, scale_targets: ScaleTargets) -> [Option<Vec<f32>>; 4] {
+    let stage = views(activation);
+    let objective = objective(|o| (o.distill_weight, o.scale_targets) = (0.0, scale_targets));
+    let gradients = objective.unsupervised(std::slice::from_ref(&stage))[0].total().backward();
+    let [full, half] = [&stage.scale_pair().student, &stage.scale_pair().other];
+    [&full.class_logits, &full.box_deltas, &half.class_logits, &half.box_deltas]
+        .map(|tensor| tensor.grad(&gradients).map(|gradient| values(&gradient)))
+}
+
+#[test]
+fn a_full_view_as_target_learns_nothing_and_teaches_as_before() {
+    for activation in [SIGMOID, SOFTMAX] {
+        let [_, _, class, boxes] = scale_gradients(activation, ScaleTargets::BothViews);
+        let [full_class, full_boxes, half_class, half_boxes] =
+            scale_gradients(activation, ScaleTargets::FullView);
+        assert_eq!((full_class, full_boxes), (None, None));
+        assert!(class.as_ref().unwrap().iter().any(|&g| g != 0.0));
+        // The same numbers by two sums.
+        assert_close(&half_class.unwrap(), &class.unwrap(), 1e-6);
+        assert_close(&half_boxes.unwrap(), &boxes.unwrap(), 1e-6);
+    }
+}
+
+#[test]
+fn the_target_leaves_box_distance_and_distillation_as_they_are() {
+    for activation in [SIGMOID, SOFTMAX] {
+        let [class, boxes, c, d] = terms(&objective(|_| ()), activation);
+        let found = terms(&objective(|o| o.scale_targets = ScaleTargets::FullView), activation);
+        assert_close(&found[1..], &[boxes, c, d], 1e-6);
+        // One of the two divergences.
+        assert!(found[0] > 0.0 && found[0] < class);
+    }
+}
+
 #[test]
 fn extreme_logits_stay_finite() {
     let extreme = |predictions: Predictions| {
@@ -215,6 +251,8 @@ fn options_are_checked_and_read() {
     let config: ObjectiveConfig =
         serde_json::from_str(r#"{"reweight": {"gamma": -1}, "box_norm": {"kind": "squared_l2"}}"#).unwrap();
     assert_eq!(config.box_norm, BoxNorm::SquaredL2);
+    let config_of_views: ObjectiveConfig = serde_json::from_str(r#"{"scale_targets": "full_view"}"#).unwrap();
+    assert_eq!(config_of_views.scale_targets, ScaleTargets::FullView);
     assert_eq!(config.validate().unwrap_err().option, "reweight.gamma");
     assert!(serde_json::from_str::<ObjectiveConfig>(r#"{"lambda": 1.0}"#).is_err());
     let written = serde_json::to_string(&ObjectiveConfig::default()).unwrap();

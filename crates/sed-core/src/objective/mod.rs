@@ -1,13 +1,15 @@
 //! The total loss.
 
-use burn::tensor::Tensor;
-use serde::{Deserialize, Serialize};
+mod config;
 
+use burn::tensor::Tensor;
+
+pub use self::config::{ObjectiveConfig, ScaleTargets};
 use crate::error::InvalidOption;
 #[cfg(feature = "flex")]
 use crate::losses::fused::{PairTerm, foreground_sum};
-use crate::losses::{BoxNorm, scale_consistency, self_distillation, sharpen};
-use crate::reweight::{ReweightConfig, WeightedSums};
+use crate::losses::{scale_consistency, self_distillation, sharpen};
+use crate::reweight::WeightedSums;
 use crate::structures::{ClassActivation, DetectionLoss, Predictions, StageViews, ViewPair};
 
 /// What is summed over the anchors of a pair.
@@ -17,97 +19,6 @@ enum AnchorLoss {
     ScaleConsistency,
     /// [`self_distillation`].
     SelfDistillation,
-}
-
-/// The options of the [`Objective`].
-///
-/// ```
-/// use sed_core::objective::ObjectiveConfig;
-///
-/// let config = ObjectiveConfig { distill_weight: 2.0, ..Default::default() };
-/// assert_eq!((config.scale_weight, config.box_weight), (1.0, 0.5));
-/// // What a file leaves out has its default.
-/// let read: ObjectiveConfig = serde_json::from_str(r#"{"distill_weight": 2.0}"#).unwrap();
-/// assert_eq!(read, config);
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ObjectiveConfig {
-    /// λ_s, of the scale consistency; 0 leaves it out, computation included.
-    pub scale_weight: f64,
-    /// λ_d, of the self-distillation; 0 leaves it out, computation included.
-    pub distill_weight: f64,
-    /// The factor of the class terms of both.
-    pub class_weight: f64,
-    /// The factor of the box terms of both, whose numbers are larger by nature.
-    pub box_weight: f64,
-    /// The distance of two box regression outputs.
-    pub box_norm: BoxNorm,
-    /// Temperature of the teacher's classes as targets of the self-distillation, see [`sharpen()`]: 1
-    /// leaves its probabilities as they are, less makes the class of an object surer. (Our design.)
-    pub temperature: f64,
-    /// How anchors are weighted and summed, in both alike.
-    pub reweight: ReweightConfig,
-}
-
-impl Default for ObjectiveConfig {
-    /// λ_s, λ_d and the class weight 1, the box weight 0.5; the paper's values are not known.
-    fn default() -> Self {
-        Self {
-            scale_weight: 1.0,
-            distill_weight: 1.0,
-            class_weight: 1.0,
-            box_weight: 0.5,
-            box_norm: BoxNorm::default(),
-            temperature: 1.0,
-            reweight: ReweightConfig::default(),
-        }
-    }
-}
-
-impl ObjectiveConfig {
-    /// The self-distillation alone, each anchor weighted alike: soft labels as of Humble Teacher (Tang et al., CVPR 2021),
-    /// on all anchors instead of on proposals.
-    ///
-    /// ```
-    /// use sed_core::objective::{Objective, ObjectiveConfig};
-    ///
-    /// let config = ObjectiveConfig::default().soft_labels();
-    /// assert_eq!((config.scale_weight, config.reweight.gamma), (0.0, 0.0));
-    /// assert!(!Objective::new(config)?.compares_scales());
-    /// # Ok::<(), sed_core::InvalidOption>(())
-    /// ```
-    #[must_use]
-    pub fn soft_labels(self) -> Self {
-        Self { scale_weight: 0.0, reweight: ReweightConfig { gamma: 0.0, ..self.reweight }, ..self }
-    }
-
-    /// Checks the options.
-    ///
-    /// # Errors
-    ///
-    /// If a weight is negative or not finite, or an option of a part is out of range.
-    ///
-    /// ```
-    /// use sed_core::objective::ObjectiveConfig;
-    ///
-    /// assert!(ObjectiveConfig::default().validate().is_ok());
-    /// let error = ObjectiveConfig { scale_weight: -1.0, ..Default::default() }.validate().unwrap_err();
-    /// assert_eq!(error.to_string(), "scale_weight = -1: it must be finite and not negative");
-    /// ```
-    pub fn validate(&self) -> Result<(), InvalidOption> {
-        for (option, value) in [
-            ("scale_weight", self.scale_weight),
-            ("distill_weight", self.distill_weight),
-            ("class_weight", self.class_weight),
-            ("box_weight", self.box_weight),
-        ] {
-            InvalidOption::unless_non_negative(option, value)?;
-        }
-        InvalidOption::unless_temperature("temperature", self.temperature)?;
-        self.box_norm.validate()?;
-        self.reweight.validate()
-    }
 }
 
 /// The losses of one stage on unlabeled images, weighted as they enter the total, but for
@@ -332,8 +243,14 @@ impl Objective {
             let (class, boxes) = (lambda * self.config.class_weight, lambda * self.config.box_weight);
             [reduced.class * class, reduced.boxes * boxes]
         };
-        let [scale_class, scale_box] =
-            term(self.config.scale_weight, 1.0, AnchorLoss::ScaleConsistency, scale);
+        let scale_weight = self.config.scale_weight;
+        let [scale_class, scale_box] = match self.config.scale_targets {
+            ScaleTargets::BothViews => term(scale_weight, 1.0, AnchorLoss::ScaleConsistency, scale),
+            ScaleTargets::FullView => {
+                let half_learns = ViewPair { student: scale.other.clone(), other: scale.student.clone() };
+                term(scale_weight, 1.0, AnchorLoss::SelfDistillation, &half_learns)
+            }
+        };
         let [distill_class, distill_box] =
             term(self.config.distill_weight, self.config.temperature, AnchorLoss::SelfDistillation, distill);
         UnsupervisedLoss {
@@ -434,5 +351,4 @@ pub fn teacher_foreground(activation: ClassActivation, teacher: &Predictions) ->
 }
 
 #[cfg(test)]
-#[path = "objective_tests.rs"]
 mod tests;
