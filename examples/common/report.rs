@@ -30,7 +30,7 @@ const EXTREMES: usize = 6;
 /// The teacher's AP may end this part below its best before the page warns.
 const FALL: f64 = 0.9;
 /// The teacher's foreground score may grow to so many times itself while it teaches before the page warns: in about a hundred
-/// runs two were beyond, both with an AP that fell below that of the labels alone, see docs/results.md.
+/// runs two were beyond, and in both AP fell while it climbed, see docs/results.md.
 const CLIMB: f64 = 1.7;
 /// Unsupervised steps below which a mean says nothing.
 const CLIMB_STEPS: usize = 200;
