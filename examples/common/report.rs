@@ -29,8 +29,8 @@ const PICTURES: usize = 12;
 const EXTREMES: usize = 6;
 /// The teacher's AP may end this part below its best before the page warns.
 const FALL: f64 = 0.9;
-/// The teacher's foreground score may grow to so many times itself while it teaches before the page warns: in about a hundred
-/// runs two were beyond, and in both AP fell while it climbed, see docs/results.md.
+/// The teacher's foreground score may grow to so many times itself while it teaches before the page warns: of
+/// dozens of runs two were beyond, and in both AP fell while it climbed, see docs/results.md.
 const CLIMB: f64 = 1.7;
 /// Unsupervised steps below which a mean says nothing.
 const CLIMB_STEPS: usize = 200;
