@@ -120,9 +120,8 @@ impl<'a> Comparison<'a> {
             let losses = log.names().iter().filter(|name| *name == "loss" || of_a_stage(name));
             let series: Vec<Series> =
                 losses.map(|name| Series { name: name.clone(), points: log.series(name) }).collect();
-            for stage in stages {
-                let climbed = climb(&log.series(&format!("{stage}/teacher_foreground")));
-                if let (Method::Sed, Some([first, last])) = (method, climbed) {
+            for stage in stages.iter().filter(|_| method == Method::Sed) {
+                if let Some([first, last]) = climb(&log.series(&format!("{stage}/teacher_foreground"))) {
                     self.warnings.push(format!(
                         "{method}: {stage}/teacher_foreground climbed from {first:.0} to {last:.0}. If AP fell with it, the half-size \
                          view cannot tell the objects: try --set train.objective.scale_targets=full_view."
